@@ -1,0 +1,1 @@
+"""The pure core: values and functions. No sockets, files, clocks or randomness."""

@@ -1,0 +1,1 @@
+"""Accounts, certificates, things and policies as records, and the certificate lifecycle."""

@@ -1,0 +1,23 @@
+"""The identifiers of the plane, as types that cannot be swapped by mistake."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, NewType
+
+AccountId = NewType("AccountId", str)
+"""Twelve decimal digits, kept as text."""
+CertificateId = NewType("CertificateId", str)
+"""64 lower-case hex digits: the SHA-256 of the certificate's DER."""
+ClientId = NewType("ClientId", str)
+"""The MQTT Client Identifier as sent, 1..128 bytes of UTF-8."""
+ThingName = NewType("ThingName", str)
+PolicyName = NewType("PolicyName", str)
+TopicName = NewType("TopicName", str)
+TopicFilter = NewType("TopicFilter", str)
+
+
+class Scope(NamedTuple):
+    """Where a resource lives: one account in one region. Part of every store call."""
+
+    account: AccountId
+    region: str

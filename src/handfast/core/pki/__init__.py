@@ -1,0 +1,1 @@
+"""Keys, names, profiles, issuing and chain verification (RFC 5280)."""

@@ -1,0 +1,1 @@
+"""The AWS IoT policy language: parse, match, evaluate."""

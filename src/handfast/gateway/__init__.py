@@ -1,0 +1,1 @@
+"""The MQTT data plane: the asyncio shell round core.mqtt."""

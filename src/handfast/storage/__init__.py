@@ -1,0 +1,1 @@
+"""The registry and the durable MQTT state on SQLAlchemy Core and SQLite."""

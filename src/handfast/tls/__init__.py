@@ -1,0 +1,1 @@
+"""The TLS front door: ClientHello, contexts, engine, transport."""
