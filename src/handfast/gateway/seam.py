@@ -1,0 +1,152 @@
+"""
+The seam between the data plane and everything else.
+
+The data plane (accept, ClientHello, TLS, framing, codec, cached route and
+decision, write) asks upward only for what stands in `Plane`; it takes the
+commands of `DataPlane` downward. A compiled data plane can stand behind the
+same two interfaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from handfast.core.identity.ids import CertificateId, Scope
+from handfast.core.identity.refusal import Reason, Stage
+
+
+class ListenerKind(StrEnum):
+    """Which door a connection came through."""
+
+    MQTT = "mqtt"  # --mqtt-port
+    HTTPS = "https"  # --https-port
+
+
+@dataclass(slots=True, kw_only=True)
+class TLSFacts:
+    """
+    What a completed handshake proved: the peer holds the key of `certificate_der`.
+
+    `offered` says what the ClientHello offered, as bounded text for the refusal
+    record; the data plane drops it once the connection is admitted.
+    """
+
+    listener: ListenerKind
+    peer_address: str
+    peer_port: int
+    local_address: str
+    certificate_der: bytes
+    certificate_id: CertificateId
+    sni: str | None
+    alpn: str | None
+    version: str  # "TLSv1.2" | "TLSv1.3"
+    cipher: str
+    group: str | None
+    chain_kind: str  # "rsa" | "ecdsa"
+    offered: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Steps 2 and 3 of the verdict passed. `domain_name` is the endpoint that the client connected to."""
+
+    scope: Scope
+    certificate_id: CertificateId
+    domain_name: str
+    not_after: float  # epoch seconds; the session ends then
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Refused and recorded under `trace_id`, which is all that the peer may learn."""
+
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectRequest:
+    """What step 4 of the verdict judges of a CONNECT packet."""
+
+    client_id: str
+    protocol_version: int  # 4 or 5
+    persistent: bool  # Clean Session 0, or Session Expiry Interval above 0
+    will_topic: str | None
+    will_retain: bool
+    username: str | None
+
+
+class Authorizer(Protocol):
+    """
+    What one MQTT connection may do; asked once per (connection, topic) and remembered by the caller
+    while `version` stays the same. `version` changes whenever any answer may have changed.
+
+    Every False is recorded as a refusal by the callee (bounded), except `receive`, whose denials are
+    recorded once per topic.
+    """
+
+    @property
+    def version(self) -> int: ...
+    def publish(self, topic: str) -> bool: ...
+    def retain(self, topic: str) -> bool: ...
+    def subscribe(self, topic_filter: str) -> bool: ...
+    def receive(self, topic: str) -> bool: ...
+
+
+class Plane(Protocol):
+    """Upward: what the data plane asks. Nothing here raises to the data plane except by a bug; a raise refuses."""
+
+    def identify_now(self, facts: TLSFacts) -> Admitted | Refused | None:
+        """Steps 2 and 3 from memory; None: not cached, await `identify`."""
+        ...
+
+    def identify(self, facts: TLSFacts) -> Awaitable[Admitted | Refused]: ...
+
+    def connect(self, facts: TLSFacts, admitted: Admitted, request: ConnectRequest) -> Authorizer | Refused:
+        """Step 4. The Authorizer lives until `disconnected`."""
+        ...
+
+    def disconnected(self, admitted: Admitted, authorizer: Authorizer, reason: str) -> None:
+        """The connection is gone; `reason` is AWS's disconnectReason."""
+        ...
+
+    def may_publish_will(self, admitted: Admitted, authorizer: Authorizer, topic: str, retain: bool) -> bool:
+        """Asked again at the moment the Will would be published."""
+        ...
+
+    def refuse(
+        self,
+        stage: Stage,
+        reasons: tuple[Reason, ...],
+        facts: TLSFacts | None,
+        admitted: Admitted | None = None,
+        *,
+        address: str = "",
+        client_id: str | None = None,
+        resource: str | None = None,
+        details: Mapping[str, str] | None = None,
+    ) -> str:
+        """Record a refusal that the data plane itself decided (TLS failure, malformed packet …); its trace id."""
+        ...
+
+
+class DataPlane(Protocol):
+    """Downward: what the services command."""
+
+    def disconnect_principal(self, scope: Scope, certificate_id: CertificateId, reason: str) -> int:
+        """Every session of the certificate is cut (MQTT 5 DISCONNECT 0x87); how many there were."""
+        ...
+
+    def publish(
+        self, scope: Scope, topic: str, payload: bytes, *, qos: int, retain: bool, properties: bytes
+    ) -> Awaitable[bool]:
+        """Routed to live subscribers; done when what must be durable is. False: refused for quota."""
+        ...
+
+    def live_principals(self) -> set[tuple[Scope, CertificateId]]: ...
+
+    def authorizations_changed(self) -> None:
+        """Decisions that were remembered are forgotten where the Authorizer's version moved; routes are rebuilt."""
+        ...

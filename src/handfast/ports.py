@@ -1,0 +1,283 @@
+"""
+Everything the plane needs from the world, on one page.
+
+The core imports none of this; services are written against it; adapters
+(storage, bus, keystore, telemetry) implement it; `handfast.app` introduces them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, NamedTuple, NewType, Protocol, TypeVar
+
+from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope, ThingName
+from handfast.core.identity.records import (
+    AccessKeyRecord,
+    AccountRecord,
+    AccountStatus,
+    CertificateRecord,
+    CertificateStatus,
+    EndpointRecord,
+    PolicyRecord,
+    PrincipalRecord,
+    ThingPrincipalType,
+    ThingRecord,
+)
+from handfast.core.identity.refusal import Refusal
+
+T = TypeVar("T")
+Cursor = NewType("Cursor", str)
+"""Opaque: compare for equality, hand back, nothing else."""
+
+
+class ChangeKind(StrEnum):
+    """What a change row is about; `Change.subject` is named in brackets."""
+
+    ACCOUNT = "account"  # [account id]
+    ACCESS_KEY = "access_key"  # [access key id]
+    ENDPOINT = "endpoint"  # [prefix]
+    CERTIFICATE = "certificate"  # [certificateId] registered, status, owner, deleted
+    PRINCIPAL_POLICIES = "principal_policies"  # [certificateId] a policy attached or detached
+    PRINCIPAL_THINGS = "principal_things"  # [certificateId] a thing attached or detached
+    POLICY = "policy"  # [policy name] created, new default, deleted
+    THING = "thing"  # [thing name] created, updated, deleted
+
+
+class Change(NamedTuple):
+    """A committed change of the registry: a hint for caches; the Store is the truth."""
+
+    kind: ChangeKind
+    scope: Scope | None
+    subject: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Who did it, for the audit row: an ARN-like principal, the peer's address, the operation, the request id."""
+
+    actor: str
+    address: str
+    operation: str
+    request_id: str
+    at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageRequest:
+    """One page: at most `limit` items after the opaque `marker`. A marker that is not ours: StoreConflict("marker")."""
+
+    limit: int
+    marker: str | None = None
+    ascending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """`marker` is None on the last page; markers are standard base64 and survive inserts between pages."""
+
+    items: Sequence[T]
+    marker: str | None = None
+
+
+class Store(Protocol):
+    """
+    The registry. One method is one transaction, durable on return.
+
+    Every changing method writes its audit row and its change rows in the same
+    transaction and returns the changes. Raises StoreConflict (guard or unique,
+    never retried here) and StoreUnavailable. No driver error leaks out.
+    """
+
+    # accounts and keys
+    async def create_account(self, account: AccountRecord, cause: Cause) -> list[Change]: ...  # "exists"
+    async def account(self, account_id: AccountId) -> AccountRecord | None: ...
+    async def accounts(self) -> list[AccountRecord]: ...  # by creation; the first is the first account
+    async def set_account_status(
+        self, account_id: AccountId, status: AccountStatus, cause: Cause
+    ) -> list[Change]: ...  # "missing"
+    async def add_access_key(self, key: AccessKeyRecord, cause: Cause) -> list[Change]: ...  # "exists", "missing"
+    async def access_key(self, access_key_id: str) -> AccessKeyRecord | None: ...
+    async def access_keys(self, account_id: AccountId | None) -> list[AccessKeyRecord]: ...
+    async def revoke_access_key(self, access_key_id: str, cause: Cause) -> list[Change]: ...  # "missing"
+
+    # endpoints
+    async def ensure_endpoint(self, scope: Scope, prefix: str, cause: Cause) -> EndpointRecord:
+        """The scope's endpoint: the stored one if there is one, else `prefix`, now stored. "exists": prefix taken."""
+        ...
+
+    async def endpoints(self) -> list[EndpointRecord]: ...
+
+    # certificates
+    async def insert_certificate(self, certificate: CertificateRecord, cause: Cause) -> list[Change]:
+        """Registered. "exists" (facts: scope, certificate_id): the same DER in this scope, or DEFAULT elsewhere
+        in the region when this one is DEFAULT too."""
+        ...
+
+    async def insert_certificates(
+        self, certificates: Sequence[CertificateRecord], cause: Cause
+    ) -> list[Change | StoreConflict]:
+        """Many in one transaction, a result for each, in order."""
+        ...
+
+    async def certificate(self, scope: Scope, certificate_id: CertificateId) -> CertificateRecord | None: ...
+    async def set_certificate_status(
+        self,
+        scope: Scope,
+        certificate_id: CertificateId,
+        *,
+        expected: CertificateStatus,
+        new: CertificateStatus,
+        cause: Cause,
+    ) -> list[Change]: ...  # "status": no longer `expected`; "missing"
+    async def delete_certificate(
+        self, scope: Scope, certificate_id: CertificateId, *, force: bool, cause: Cause
+    ) -> list[Change]:
+        """Gone. In this order: "missing", "status" (ACTIVE or PENDING_TRANSFER), "things", "policies" (not with
+        force, which detaches them in the same transaction)."""
+        ...
+
+    async def list_certificates(self, scope: Scope, page: PageRequest) -> Page[CertificateRecord]: ...
+    async def principals(self, keys: Sequence[tuple[Scope, CertificateId]]) -> list[PrincipalRecord | None]: ...
+    async def default_registrations(self, region: str, certificate_id: CertificateId) -> list[Scope]:
+        """Scopes in which the certificate is registered in DEFAULT mode; at most one by a unique index."""
+        ...
+
+    # things
+    async def create_thing(self, thing: ThingRecord, cause: Cause) -> list[Change]: ...  # "exists"
+    async def thing(self, scope: Scope, name: ThingName) -> ThingRecord | None: ...
+    async def list_things(
+        self,
+        scope: Scope,
+        page: PageRequest,
+        *,
+        attribute_name: str | None = None,
+        attribute_value: str | None = None,
+        prefix: bool = False,
+        thing_type_name: str | None = None,
+    ) -> Page[ThingRecord]: ...
+    async def delete_thing(
+        self, scope: Scope, name: ThingName, *, expected_version: int | None, cause: Cause
+    ) -> list[Change]: ...  # "missing", "version", "principals"
+    async def attach_thing(
+        self,
+        scope: Scope,
+        name: ThingName,
+        certificate_id: CertificateId,
+        principal_type: ThingPrincipalType,
+        cause: Cause,
+    ) -> list[Change]: ...  # "thing", "certificate" missing; "exclusive"
+    async def detach_thing(
+        self, scope: Scope, name: ThingName, certificate_id: CertificateId, cause: Cause
+    ) -> list[Change]: ...  # "thing", "certificate" missing; detaching what is not attached changes nothing
+    async def thing_principals(
+        self, scope: Scope, name: ThingName, page: PageRequest
+    ) -> Page[tuple[CertificateId, ThingPrincipalType]]: ...  # "missing"
+    async def principal_things(
+        self, scope: Scope, certificate_id: CertificateId, page: PageRequest
+    ) -> Page[tuple[ThingName, ThingPrincipalType]]: ...  # "missing"
+
+    # policies
+    async def create_policy(self, policy: PolicyRecord, cause: Cause) -> list[Change]: ...  # "exists"
+    async def policy(self, scope: Scope, name: PolicyName) -> PolicyRecord | None: ...
+    async def delete_policy(self, scope: Scope, name: PolicyName, cause: Cause) -> list[Change]: ...
+    async def list_policies(self, scope: Scope, page: PageRequest) -> Page[PolicyRecord]: ...
+    async def attach_policy(
+        self, scope: Scope, name: PolicyName, certificate_id: CertificateId, *, limit: int, cause: Cause
+    ) -> list[Change]: ...  # "policy", "certificate" missing; "limit"; attached before: no change
+    async def detach_policy(
+        self, scope: Scope, name: PolicyName, certificate_id: CertificateId, cause: Cause
+    ) -> list[Change]: ...
+    async def attached_policies(
+        self, scope: Scope, certificate_id: CertificateId, page: PageRequest
+    ) -> Page[PolicyRecord]: ...  # "missing"
+    async def policy_targets(
+        self, scope: Scope, name: PolicyName, page: PageRequest
+    ) -> Page[CertificateId]: ...  # "missing"
+
+    # following
+    async def changes_since(self, cursor: Cursor, limit: int) -> tuple[list[Change], Cursor]: ...
+    async def head_cursor(self) -> Cursor: ...
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retained:
+    """A retained message. `properties` is the encoded MQTT 5 property block to send on; instants are epoch seconds."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    properties: bytes
+    stored_at: float
+    expires_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetainOp:
+    """Set the retained message of a topic, or clear it when `message` is None."""
+
+    scope: Scope
+    topic: str
+    message: Retained | None
+
+
+class Sessions(Protocol):
+    """Durable MQTT state in its own SQLite file. Persistent sessions join here with a later issue."""
+
+    async def commit(self, ops: Sequence[RetainOp]) -> list[bool]:
+        """Group commit: all durable on return. Order kept per topic. False: the scope's retained store is full."""
+        ...
+
+    async def retained(self, keys: Sequence[tuple[Scope, str]]) -> list[Retained | None]: ...
+    async def close(self) -> None: ...
+
+
+Notify = Callable[[Sequence[Change]], Awaitable[None]]
+"""Called with the changes after the commit and awaited before the API answers: when it returns, this process's
+caches and live connections obey them."""
+
+
+class Bus(Protocol):
+    """Between gateways, never between two connections of one gateway."""
+
+    def announce(self, changes: Sequence[Change]) -> None: ...
+    async def close(self) -> None: ...
+
+
+class KeyStore(Protocol):
+    """Private keys by name; signs, never exports."""
+
+    def public_key_pem(self, name: str) -> bytes: ...
+    def sign(self, name: str, data: bytes) -> bytes: ...
+
+
+class Clock(Protocol):
+    """Time as the plane sees it; `--clock` shifts it."""
+
+    def now(self) -> dt.datetime: ...  # aware UTC
+    def monotonic(self) -> float: ...  # seconds
+
+
+class Entropy(Protocol):
+    """Randomness as the plane sees it."""
+
+    def token_bytes(self, n: int) -> bytes: ...
+    def uuid(self) -> str: ...
+
+
+class Meter(Protocol):
+    """Counts and gauges; names and units stand in one table in telemetry.metrics."""
+
+    def count(self, name: str, by: int = 1, labels: Mapping[str, str] | None = None) -> None: ...
+    def gauge(self, name: str, value: float, labels: Mapping[str, str] | None = None) -> None: ...
+    def observe(self, name: str, value: float, labels: Mapping[str, str] | None = None) -> None: ...
+
+
+class RefusalSink(Protocol):
+    """Takes refusals: bounded, rate-limited per address, never blocking, never raising."""
+
+    def trace_id(self) -> str: ...
+    def record(self, refusal: Refusal) -> None: ...
