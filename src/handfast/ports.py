@@ -27,6 +27,7 @@ from handfast.core.identity.records import (
     ThingRecord,
 )
 from handfast.core.identity.refusal import Refusal
+from handfast.errors import StoreConflict
 
 T = TypeVar("T")
 Cursor = NewType("Cursor", str)
