@@ -108,6 +108,10 @@ class Plane(Protocol):
         """Step 4. The Authorizer lives until `disconnected`."""
         ...
 
+    def http(self, facts: TLSFacts, admitted: Admitted) -> Authorizer:
+        """For one HTTPS request: no client id, no Connect check, no thing variables."""
+        ...
+
     def disconnected(self, admitted: Admitted, authorizer: Authorizer, reason: str) -> None:
         """The connection is gone; `reason` is AWS's disconnectReason."""
         ...
