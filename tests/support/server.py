@@ -1,0 +1,145 @@
+"""A real server, started as a user would: `handfast serve` in a process of its own on free ports."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+START_LIMIT_S = 60.0
+
+
+@dataclass
+class Server:
+    """A running server. `ready` is the ready file's content; `log` collects its standard error."""
+
+    data_dir: Path
+    ready: dict[str, Any]
+    process: subprocess.Popen[bytes]
+    log: Path
+    clients: dict[tuple[str, str, str], Any] = field(default_factory=dict)
+
+    @property
+    def api(self) -> str:
+        return str(self.ready["api"])
+
+    @property
+    def mqtt_port(self) -> int:
+        return int(self.ready["mqtt"]["port"])
+
+    @property
+    def https_port(self) -> int:
+        return int(self.ready["https"]["port"])
+
+    @property
+    def endpoint(self) -> str:
+        return str(self.ready["endpoint"])
+
+    @property
+    def trust(self) -> Path:
+        return Path(self.ready["trust_dir"])
+
+    def credentials(self, profile: str = "default") -> tuple[str, str]:
+        """Access key id and secret of a profile in the data directory's credentials file."""
+        parser = configparser.ConfigParser()
+        parser.read(self.data_dir / "credentials")
+        return parser[profile]["aws_access_key_id"], parser[profile]["aws_secret_access_key"]
+
+    def client(
+        self, service: str = "iot", *, region: str = "us-east-1", keys: tuple[str, str] | None = None, **options: Any
+    ) -> Any:
+        """An unmodified boto3 client of this server, by default with the first account's key."""
+        key_id, secret = keys or self.credentials()
+        found = self.clients.get((service, region, key_id))
+        if found is None or options:
+            found = boto3.session.Session().client(
+                service,
+                region_name=region,
+                endpoint_url=self.api,
+                aws_access_key_id=key_id,
+                aws_secret_access_key=secret,
+                **options,
+            )
+            if not options:
+                self.clients[service, region, key_id] = found
+        return found
+
+    def handfast(self, *args: str, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run the command line against this server's data directory."""
+        done = subprocess.run(
+            [sys.executable, "-m", "handfast.cli.main", *args],
+            env={**clean_environment(), "HANDFAST_DATA_DIR": str(self.data_dir)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=cwd,
+        )
+        if check:
+            assert done.returncode == 0, f"{args}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(15)
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without the settings of AWS tools or of handfast itself."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "HANDFAST_"))}
+    kept["AWS_EC2_METADATA_DISABLED"] = "true"
+    kept["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2] / "src"), kept.get("PYTHONPATH", "")])
+    if engine := os.environ.get("HANDFAST_TLS_ENGINE"):
+        kept["HANDFAST_TLS_ENGINE"] = engine
+    return kept
+
+
+def launch(data_dir: Path, *flags: str) -> tuple[subprocess.Popen[bytes], Path, Path]:
+    """Start `handfast serve` on free ports and return at once: the process, its ready file, its log."""
+    data_dir.parent.mkdir(parents=True, exist_ok=True)
+    ready = data_dir.parent / f"{data_dir.name}.ready.json"
+    ready.unlink(missing_ok=True)
+    log = data_dir.parent / f"{data_dir.name}.log"
+    ports = [
+        item for name in ("--api-port", "--mqtt-port", "--https-port") if name not in flags for item in (name, "0")
+    ]
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "handfast.cli.main", "serve", "--data-dir", str(data_dir)]
+            + ["--ready-file", str(ready), *ports, *flags],
+            stdout=out,
+            stderr=out,
+            stdin=subprocess.DEVNULL,
+            env=clean_environment(),
+        )
+    return process, ready, log
+
+
+def start(data_dir: Path, *flags: str) -> Server:
+    """Start a server and return once every listener accepts."""
+    process, ready, log = launch(data_dir, *flags)
+    deadline = time.monotonic() + START_LIMIT_S
+    while not ready.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(f"handfast serve did not start (exit {process.poll()}):\n{log.read_text()[-4000:]}")
+        try:
+            process.wait(0.02)
+        except subprocess.TimeoutExpired:
+            continue
+    return Server(data_dir=data_dir, ready=json.loads(ready.read_text()), process=process, log=log)
