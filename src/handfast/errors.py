@@ -20,6 +20,7 @@ Every error of the project in one tree.
     │   ├── ThrottlingError                ThrottlingException
     │   ├── UnauthorizedError              UnauthorizedException
     │   ├── ForbiddenError                 ForbiddenException
+    │   ├── AccessDeniedError              AccessDeniedException
     │   ├── ServiceUnavailableError        ServiceUnavailableException
     │   └── InternalFailureError           InternalFailureException
     ├── ProtocolViolation                  a peer broke MQTT or TLS; carries a Reason Code
@@ -153,6 +154,12 @@ class ForbiddenError(ServiceError):
     """The data plane's refusal."""
 
     code = "ForbiddenException"
+
+
+class AccessDeniedError(ServiceError):
+    """The access key may not call the operation: the operator's and the accounts' keys each have their own."""
+
+    code = "AccessDeniedException"
 
 
 class ServiceUnavailableError(ServiceError):
