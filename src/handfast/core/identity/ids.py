@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple, NewType
 
+from handfast.core.pki.ids import CertificateId as CertificateId
+
 AccountId = NewType("AccountId", str)
 """Twelve decimal digits, kept as text."""
-CertificateId = NewType("CertificateId", str)
-"""64 lower-case hex digits: the SHA-256 of the certificate's DER."""
 ClientId = NewType("ClientId", str)
 """The MQTT Client Identifier as sent, 1..128 bytes of UTF-8."""
 ThingName = NewType("ThingName", str)
