@@ -1,0 +1,72 @@
+"""Amazon Resource Names of the registry's resources: written here, read here, nowhere else."""
+
+from __future__ import annotations
+
+import string
+
+from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope, ThingName
+from handfast.errors import InvalidRequestError, ResourceNotFoundError
+
+_HEX = frozenset(string.hexdigits)
+_CERTIFICATE_ID_LENGTH = 64
+
+
+def certificate_arn(scope: Scope, certificate_id: CertificateId) -> str:
+    """`arn:aws:iot:{region}:{account}:cert/{certificateId}`."""
+    return f"arn:aws:iot:{scope.region}:{scope.account}:cert/{certificate_id}"
+
+
+def thing_arn(scope: Scope, thing_name: ThingName) -> str:
+    """`arn:aws:iot:{region}:{account}:thing/{thingName}`."""
+    return f"arn:aws:iot:{scope.region}:{scope.account}:thing/{thing_name}"
+
+
+def policy_arn(scope: Scope, policy_name: PolicyName) -> str:
+    """`arn:aws:iot:{region}:{account}:policy/{policyName}`."""
+    return f"arn:aws:iot:{scope.region}:{scope.account}:policy/{policy_name}"
+
+
+def fold_certificate_id(text: str) -> CertificateId:
+    """
+    The id in lower case.
+
+    The model's pattern allows upper case and a `0x`; a device certificate's id
+    is exactly 64 hex digits all the same.
+
+    Raises:
+        InvalidRequestError: Not 64 hex digits.
+    """
+    if len(text) != _CERTIFICATE_ID_LENGTH or not _HEX.issuperset(text):
+        raise InvalidRequestError(f"certificateId must be {_CERTIFICATE_ID_LENGTH} hexadecimal digits")
+    return CertificateId(text.lower())
+
+
+def principal_certificate(scope: Scope, text: str) -> CertificateId:
+    """
+    The certificate of this scope that a principal or policy target names.
+
+    Raises:
+        InvalidRequestError: Not the ARN of a certificate, or a kind of
+            principal that is not supported (an Amazon Cognito identity).
+        ResourceNotFoundError: A certificate of another account or region, or a
+            thing group: nothing of that name is here.
+    """
+    # arn:partition:service:region:account:resource, of which only the resource may hold further colons
+    parts = text.split(":", 5)
+    if len(parts) != 6 or parts[0] != "arn":
+        raise InvalidRequestError(
+            "The principal must be a certificate ARN (arn:aws:iot:REGION:ACCOUNT:cert/ID); "
+            "Amazon Cognito identities are not supported"
+        )
+    _, partition, service, region, account, resource = parts
+    kind, separator, name = resource.partition("/")
+    if partition != "aws" or service != "iot" or not separator or not name:
+        raise InvalidRequestError("The principal must be a certificate ARN: arn:aws:iot:REGION:ACCOUNT:cert/ID")
+    if kind == "thinggroup":
+        raise ResourceNotFoundError(f"Thing group {name} does not exist")
+    if kind != "cert":
+        raise InvalidRequestError("The given ARN does not represent a cert")
+    certificate_id = fold_certificate_id(name)
+    if Scope(AccountId(account), region) != scope:
+        raise ResourceNotFoundError(f"Certificate {certificate_id} does not exist in this account and region")
+    return certificate_id

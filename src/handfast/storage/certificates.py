@@ -1,0 +1,239 @@
+"""Device certificates: the operations on their table."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, delete, exists, or_, select, update
+
+from handfast.core.identity.ids import AccountId, CertificateId, Scope
+from handfast.core.identity.lifecycle import KEPT_FROM_DELETION
+from handfast.core.identity.records import CertificateMode, CertificateRecord, CertificateStatus, TransferRecord
+from handfast.errors import StoreConflict
+from handfast.ports import Cause, Change, ChangeKind, Page, PageRequest
+from handfast.storage.journal import Facts, insert_or_ignore, record, record_all
+from handfast.storage.paging import Listing
+from handfast.storage.tables import certificate_policies, certificates, thing_principals
+
+_C = certificates.c
+
+COLUMNS = (
+    "account_id",
+    "region",
+    "certificate_id",
+    "pem",
+    "status",
+    "mode",
+    "creation_date",
+    "last_modified_date",
+    "not_before",
+    "not_after",
+    "generation_id",
+    "customer_version",
+    "ca_certificate_id",
+    "previous_owned_by",
+    "transfer_message",
+    "reject_reason",
+    "transfer_date",
+    "accept_date",
+    "reject_date",
+)
+"""The order that `certificate_record` reads."""
+_SELECT = select(*[_C[name] for name in COLUMNS])
+
+_STATUSES = {status.value: status for status in CertificateStatus}
+_MODES = {mode.value: mode for mode in CertificateMode}
+_NO_TRANSFER = TransferRecord()
+
+
+def certificate_record(row: Sequence[Any], instant: Callable[[Any], dt.datetime]) -> CertificateRecord:
+    """A row in the order of `COLUMNS` as a record; `instant` reads a non-empty instant as this row holds it."""
+    transfer = _NO_TRANSFER
+    if any(value is not None for value in row[14:19]):
+        transfer = TransferRecord(
+            transfer_message=row[14],
+            reject_reason=row[15],
+            transfer_date=None if row[16] is None else instant(row[16]),
+            accept_date=None if row[17] is None else instant(row[17]),
+            reject_date=None if row[18] is None else instant(row[18]),
+        )
+    return CertificateRecord(
+        scope=Scope(row[0], row[1]),
+        certificate_id=row[2],
+        pem=row[3],
+        status=_STATUSES[row[4]],
+        mode=_MODES[row[5]],
+        creation_date=instant(row[6]),
+        last_modified_date=instant(row[7]),
+        not_before=instant(row[8]),
+        not_after=instant(row[9]),
+        generation_id=row[10],
+        customer_version=row[11],
+        ca_certificate_id=row[12],
+        previous_owned_by=row[13],
+        transfer=transfer,
+    )
+
+
+def _from_core(row: Row[*tuple[Any, ...]]) -> CertificateRecord:
+    return certificate_record(row, lambda value: value)
+
+
+def in_scope(table_columns: Any, scope: Scope) -> Any:
+    """The condition that every statement on a resource carries."""
+    return and_(table_columns.account_id == scope.account, table_columns.region == scope.region)
+
+
+def insert_many(
+    connection: Connection, records: Sequence[CertificateRecord], cause: Cause
+) -> list[Change | StoreConflict]:
+    by_key: dict[tuple[Scope, CertificateId], CertificateRecord] = {}
+    for item in records:
+        by_key.setdefault((item.scope, item.certificate_id), item)
+    if not by_key:
+        return []
+    statement = insert_or_ignore(connection, certificates).returning(_C.account_id, _C.region, _C.certificate_id)
+    rows = connection.execute(statement, [_row(item) for item in by_key.values()])
+    fresh = {(Scope(AccountId(row[0]), row[1]), CertificateId(row[2])) for row in rows}
+    results: list[Change | StoreConflict] = []
+    entries: list[tuple[Change, Facts | None, Facts | None]] = []
+    for item in records:
+        key = (item.scope, item.certificate_id)
+        if key not in fresh:
+            results.append(_taken(connection, item))
+            continue
+        fresh.discard(key)  # the same once more in this batch is a duplicate
+        change = Change(ChangeKind.CERTIFICATE, item.scope, item.certificate_id)
+        entries.append((change, None, {"status": item.status.value, "mode": item.mode.value}))
+        results.append(change)
+    record_all(connection, cause, entries)
+    return results
+
+
+def _taken(connection: Connection, item: CertificateRecord) -> StoreConflict:
+    same_scope = in_scope(_C, item.scope)
+    query = (
+        select(_C.account_id, _C.region)
+        .where(_C.certificate_id == item.certificate_id, _C.region == item.scope.region)
+        .where(or_(same_scope, _C.mode == CertificateMode.DEFAULT.value))
+        .order_by(same_scope.desc())
+    )
+    row = connection.execute(query).first()
+    scope = item.scope if row is None else Scope(AccountId(row.account_id), row.region)
+    return StoreConflict(
+        "exists",
+        f"Certificate {item.certificate_id} is registered",
+        scope=scope,
+        certificate_id=item.certificate_id,
+    )
+
+
+def insert_one(connection: Connection, item: CertificateRecord, cause: Cause) -> list[Change]:
+    (result,) = insert_many(connection, [item], cause)
+    if isinstance(result, StoreConflict):
+        raise result
+    return [result]
+
+
+def get(connection: Connection, scope: Scope, certificate_id: CertificateId) -> CertificateRecord | None:
+    row = connection.execute(_SELECT.where(in_scope(_C, scope), _C.certificate_id == certificate_id)).first()
+    return None if row is None else _from_core(row)
+
+
+def require(connection: Connection, scope: Scope, certificate_id: CertificateId, kind: str = "missing") -> str:
+    """The certificate's status; StoreConflict(kind) where there is no such certificate."""
+    query = select(_C.status).where(in_scope(_C, scope), _C.certificate_id == certificate_id)
+    status = connection.execute(query).scalar()
+    if status is None:
+        raise StoreConflict(kind, f"Certificate {certificate_id} does not exist")
+    return str(status)
+
+
+def set_status(
+    connection: Connection,
+    scope: Scope,
+    certificate_id: CertificateId,
+    *,
+    expected: CertificateStatus,
+    new: CertificateStatus,
+    cause: Cause,
+) -> list[Change]:
+    guarded = (
+        update(certificates)
+        .where(in_scope(_C, scope), _C.certificate_id == certificate_id, _C.status == expected.value)
+        .values(status=new.value, last_modified_date=cause.at)
+    )
+    if connection.execute(guarded).rowcount == 0:
+        status = require(connection, scope, certificate_id)
+        raise StoreConflict("status", f"Certificate {certificate_id} is {status}, not {expected}", status=status)
+    return record(
+        connection,
+        cause,
+        Change(ChangeKind.CERTIFICATE, scope, certificate_id),
+        before={"status": expected.value},
+        after={"status": new.value},
+    )
+
+
+def remove(
+    connection: Connection, scope: Scope, certificate_id: CertificateId, *, force: bool, cause: Cause
+) -> list[Change]:
+    status = require(connection, scope, certificate_id)
+    if status in KEPT_FROM_DELETION:
+        raise StoreConflict("status", f"Certificate {certificate_id} is {status}", status=status)
+    things, policies = thing_principals.c, certificate_policies.c
+    held = select(exists().where(in_scope(things, scope), things.certificate_id == certificate_id))
+    if connection.execute(held).scalar():
+        raise StoreConflict("things", f"Things are attached to certificate {certificate_id}")
+    attached = and_(in_scope(policies, scope), policies.certificate_id == certificate_id)
+    names = list(connection.execute(select(policies.policy_name).where(attached)).scalars())
+    if names and not force:
+        raise StoreConflict("policies", f"Policies are attached to certificate {certificate_id}")
+    if names:
+        connection.execute(delete(certificate_policies).where(attached))
+    connection.execute(delete(certificates).where(in_scope(_C, scope), _C.certificate_id == certificate_id))
+    detached = Change(ChangeKind.PRINCIPAL_POLICIES, scope, certificate_id)
+    entries: list[tuple[Change, Facts | None, Facts | None]] = [(detached, {"policy": name}, None) for name in names]
+    entries.append((Change(ChangeKind.CERTIFICATE, scope, certificate_id), {"status": status}, None))
+    return record_all(connection, cause, entries)
+
+
+def list_page(connection: Connection, scope: Scope, page: PageRequest) -> Page[CertificateRecord]:
+    columns = [_C.creation_date, _C.certificate_id]
+    listing = Listing("certificates", scope, columns, page, ascending=page.ascending)
+    rows, marker = listing.cut(connection.execute(listing.select(_SELECT.where(in_scope(_C, scope)))).all())
+    return Page([_from_core(row) for row in rows], marker)
+
+
+def default_registrations(connection: Connection, region: str, certificate_id: CertificateId) -> list[Scope]:
+    query = select(_C.account_id).where(
+        _C.region == region, _C.certificate_id == certificate_id, _C.mode == CertificateMode.DEFAULT.value
+    )
+    return [Scope(AccountId(account), region) for account in connection.execute(query).scalars()]
+
+
+def _row(item: CertificateRecord) -> dict[str, Any]:
+    transfer = item.transfer
+    return {
+        "account_id": item.scope.account,
+        "region": item.scope.region,
+        "certificate_id": item.certificate_id,
+        "pem": item.pem,
+        "status": item.status.value,
+        "mode": item.mode.value,
+        "creation_date": item.creation_date,
+        "last_modified_date": item.last_modified_date,
+        "not_before": item.not_before,
+        "not_after": item.not_after,
+        "generation_id": item.generation_id,
+        "customer_version": item.customer_version,
+        "ca_certificate_id": item.ca_certificate_id,
+        "previous_owned_by": item.previous_owned_by,
+        "transfer_message": transfer.transfer_message,
+        "reject_reason": transfer.reject_reason,
+        "transfer_date": transfer.transfer_date,
+        "accept_date": transfer.accept_date,
+        "reject_date": transfer.reject_date,
+    }

@@ -1,0 +1,171 @@
+"""Policies, their versions and the certificates they are attached to: the operations on their tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, select
+
+from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope
+from handfast.core.identity.records import PolicyRecord
+from handfast.errors import StoreConflict
+from handfast.ports import Cause, Change, ChangeKind, Page, PageRequest
+from handfast.storage import certificates
+from handfast.storage.certificates import in_scope
+from handfast.storage.journal import insert_or_ignore, record
+from handfast.storage.paging import Listing
+from handfast.storage.tables import certificate_policies, policies, policy_versions
+
+_P = policies.c
+_V = policy_versions.c
+_C = certificate_policies.c
+
+_DEFAULT_VERSION = and_(
+    _V.account_id == _P.account_id,
+    _V.region == _P.region,
+    _V.policy_name == _P.policy_name,
+    _V.version == _P.default_version,
+)
+_SELECT = select(
+    _P.account_id,
+    _P.region,
+    _P.policy_name,
+    _P.default_version,
+    _V.document,
+    _P.creation_date,
+    _P.last_modified_date,
+    _P.generation_id,
+).join(policy_versions, _DEFAULT_VERSION)
+
+
+def create(connection: Connection, policy: PolicyRecord, cause: Cause) -> list[Change]:
+    scope = policy.scope
+    key = {"account_id": scope.account, "region": scope.region, "policy_name": policy.policy_name}
+    version = int(policy.default_version_id)
+    inserted = connection.execute(
+        insert_or_ignore(connection, policies).returning(_P.policy_name),
+        key
+        | {
+            "default_version": version,
+            "last_version": version,
+            "creation_date": policy.creation_date,
+            "last_modified_date": policy.last_modified_date,
+            "generation_id": policy.generation_id,
+        },
+    ).first()
+    if inserted is None:
+        raise StoreConflict("exists", f"Policy {policy.policy_name} exists")
+    row = key | {"version": version, "document": policy.document, "creation_date": policy.creation_date}
+    connection.execute(insert(policy_versions), row)
+    after = {"version": policy.default_version_id, "document": policy.document}
+    return record(connection, cause, Change(ChangeKind.POLICY, scope, policy.policy_name), after=after)
+
+
+def get(connection: Connection, scope: Scope, name: PolicyName) -> PolicyRecord | None:
+    row = connection.execute(_SELECT.where(in_scope(_P, scope), _P.policy_name == name)).first()
+    return None if row is None else _policy(row)
+
+
+def remove(connection: Connection, scope: Scope, name: PolicyName, cause: Cause) -> list[Change]:
+    policy = get(connection, scope, name)
+    if policy is None:
+        raise StoreConflict("missing", f"Policy {name} does not exist")
+    if connection.execute(select(exists().where(in_scope(_C, scope), _C.policy_name == name))).scalar():
+        raise StoreConflict("targets", f"Policy {name} is attached")
+    versions = and_(in_scope(_V, scope), _V.policy_name == name)
+    if connection.execute(select(func.count()).select_from(policy_versions).where(versions)).scalar_one() > 1:
+        raise StoreConflict("versions", f"Policy {name} has versions besides the default")
+    connection.execute(delete(policy_versions).where(versions))
+    connection.execute(delete(policies).where(in_scope(_P, scope), _P.policy_name == name))
+    before = {"version": policy.default_version_id, "document": policy.document}
+    return record(connection, cause, Change(ChangeKind.POLICY, scope, name), before=before)
+
+
+def list_page(connection: Connection, scope: Scope, page: PageRequest) -> Page[PolicyRecord]:
+    listing = Listing("policies", scope, [_P.creation_date, _P.policy_name], page, ascending=page.ascending)
+    rows, marker = listing.cut(connection.execute(listing.select(_SELECT.where(in_scope(_P, scope)))).all())
+    return Page([_policy(row) for row in rows], marker)
+
+
+def attach(
+    connection: Connection,
+    scope: Scope,
+    name: PolicyName,
+    certificate_id: CertificateId,
+    *,
+    limit: int,
+    cause: Cause,
+) -> list[Change]:
+    _require(connection, scope, name, "policy")
+    certificates.require(connection, scope, certificate_id, "certificate")
+    query = select(_C.policy_name).where(in_scope(_C, scope), _C.certificate_id == certificate_id)
+    attached = set(connection.execute(query).scalars())
+    if name in attached:
+        return []
+    if len(attached) >= limit:
+        raise StoreConflict("limit", f"Certificate {certificate_id} has {len(attached)} policies", limit=limit)
+    connection.execute(
+        insert(certificate_policies).values(
+            account_id=scope.account, region=scope.region, certificate_id=certificate_id, policy_name=name
+        )
+    )
+    return record(
+        connection, cause, Change(ChangeKind.PRINCIPAL_POLICIES, scope, certificate_id), after={"policy": name}
+    )
+
+
+def detach(
+    connection: Connection, scope: Scope, name: PolicyName, certificate_id: CertificateId, cause: Cause
+) -> list[Change]:
+    deleted = connection.execute(
+        delete(certificate_policies).where(
+            in_scope(_C, scope), _C.policy_name == name, _C.certificate_id == certificate_id
+        )
+    )
+    if deleted.rowcount == 0:
+        return []
+    return record(
+        connection, cause, Change(ChangeKind.PRINCIPAL_POLICIES, scope, certificate_id), before={"policy": name}
+    )
+
+
+def attached_page(
+    connection: Connection, scope: Scope, certificate_id: CertificateId, page: PageRequest
+) -> Page[PolicyRecord]:
+    certificates.require(connection, scope, certificate_id)
+    joined = and_(
+        _C.account_id == _P.account_id,
+        _C.region == _P.region,
+        _C.policy_name == _P.policy_name,
+        _C.certificate_id == certificate_id,
+    )
+    query = _SELECT.join(certificate_policies, joined).where(in_scope(_P, scope))
+    listing = Listing("attached-policies", scope, [_P.policy_name], page, filters=[certificate_id])
+    rows, marker = listing.cut(connection.execute(listing.select(query)).all())
+    return Page([_policy(row) for row in rows], marker)
+
+
+def targets_page(connection: Connection, scope: Scope, name: PolicyName, page: PageRequest) -> Page[CertificateId]:
+    _require(connection, scope, name, "missing")
+    query = select(_C.certificate_id).where(in_scope(_C, scope), _C.policy_name == name)
+    listing = Listing("policy-targets", scope, [_C.certificate_id], page, filters=[name])
+    rows, marker = listing.cut(connection.execute(listing.select(query)).all())
+    return Page([CertificateId(row.certificate_id) for row in rows], marker)
+
+
+def _require(connection: Connection, scope: Scope, name: PolicyName, kind: str) -> None:
+    query = select(_P.default_version).where(in_scope(_P, scope), _P.policy_name == name)
+    if connection.execute(query).scalar() is None:
+        raise StoreConflict(kind, f"Policy {name} does not exist")
+
+
+def _policy(row: Row[*tuple[Any, ...]]) -> PolicyRecord:
+    return PolicyRecord(
+        scope=Scope(AccountId(row.account_id), row.region),
+        policy_name=PolicyName(row.policy_name),
+        default_version_id=str(row.default_version),
+        document=row.document,
+        creation_date=row.creation_date,
+        last_modified_date=row.last_modified_date,
+        generation_id=row.generation_id,
+    )

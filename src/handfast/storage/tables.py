@@ -1,0 +1,275 @@
+"""
+The registry's tables.
+
+Every resource row begins with its scope (account_id, region), which is part of
+every primary key, foreign key and query: no statement can reach across accounts
+by leaving it out. Foreign keys restrict, so the preconditions of deletion hold
+even where a check before the statement would race.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+
+
+def to_microseconds(instant: dt.datetime) -> int:
+    """Whole microseconds since the epoch, exact (no float on the way)."""
+    return (instant - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(microseconds: int) -> dt.datetime:
+    """The aware UTC instant."""
+    return _EPOCH + dt.timedelta(microseconds=microseconds)
+
+
+class Instant(TypeDecorator[dt.datetime]):
+    """An aware UTC instant, stored as microseconds since the epoch: the same in every engine, ordered as a number."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> int | None:
+        return None if value is None else to_microseconds(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> dt.datetime | None:
+        return None if value is None else from_microseconds(value)
+
+
+# Names and ids compare bytewise. SQLite does so by itself (BINARY); PostgreSQL needs to be told.
+Key = String().with_variant(String(collation="C"), "postgresql")
+# BIGINT keys do not autoincrement on SQLite.
+Serial = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+settings = Table(
+    "settings",
+    metadata,
+    Column("name", Key, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("account_id", Key, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("status", Key, nullable=False),
+    Column("creation_date", Instant, nullable=False),
+)
+
+access_keys = Table(
+    "access_keys",
+    metadata,
+    Column("access_key_id", Key, primary_key=True),
+    Column("secret", Text, nullable=False),  # as storage.secretbox seals it
+    Column("account_id", Key, ForeignKey("accounts.account_id"), nullable=True),  # NULL: the operator's
+    Column("creation_date", Instant, nullable=False),
+    Column("active", Boolean(create_constraint=False), nullable=False),
+    Index("ix_access_keys_account_id", "account_id"),
+)
+
+endpoints = Table(
+    "endpoints",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("prefix", Key, nullable=False, unique=True),
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("certificate_id", Key, primary_key=True),
+    Column("pem", Text, nullable=False),
+    Column("status", Key, nullable=False),
+    Column("mode", Key, nullable=False),
+    Column("creation_date", Instant, nullable=False),
+    Column("last_modified_date", Instant, nullable=False),
+    Column("not_before", Instant, nullable=False),
+    Column("not_after", Instant, nullable=False),
+    Column("generation_id", Text, nullable=False),
+    Column("customer_version", Integer, nullable=False),
+    Column("ca_certificate_id", Key, nullable=True),
+    Column("previous_owned_by", Key, nullable=True),
+    Column("transfer_message", Text, nullable=True),
+    Column("reject_reason", Text, nullable=True),
+    Column("transfer_date", Instant, nullable=True),
+    Column("accept_date", Instant, nullable=True),
+    Column("reject_date", Instant, nullable=True),
+    Index("ix_certificates_listing", "account_id", "region", "creation_date", "certificate_id"),
+    # A leaf presented without SNI can only match a DEFAULT registration, so there is at most one per region.
+    Index(
+        "uq_certificates_default_registration",
+        "region",
+        "certificate_id",
+        unique=True,
+        sqlite_where=text("mode = 'DEFAULT'"),
+        postgresql_where=text("mode = 'DEFAULT'"),
+    ),
+)
+
+things = Table(
+    "things",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("thing_name", Key, primary_key=True),
+    Column("thing_id", Key, nullable=False),
+    Column("thing_type_name", Key, nullable=True),
+    Column("attributes", Text, nullable=False),  # one JSON object, the truth
+    Column("billing_group_name", Key, nullable=True),
+    Column("version", BigInteger, nullable=False),
+    Column("creation_date", Instant, nullable=False),
+)
+
+thing_attributes = Table(  # the same once more, for ListThings by attribute
+    "thing_attributes",
+    metadata,
+    Column("account_id", Key, primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("thing_name", Key, primary_key=True),
+    Column("name", Key, primary_key=True),
+    Column("value", Key, nullable=False),
+    ForeignKeyConstraint(
+        ["account_id", "region", "thing_name"],
+        ["things.account_id", "things.region", "things.thing_name"],
+        ondelete="CASCADE",
+    ),
+    Index("ix_thing_attributes_search", "account_id", "region", "name", "value", "thing_name"),
+)
+
+thing_principals = Table(
+    "thing_principals",
+    metadata,
+    Column("account_id", Key, primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("certificate_id", Key, primary_key=True),
+    Column("thing_name", Key, primary_key=True),
+    Column("thing_principal_type", Key, nullable=False),
+    ForeignKeyConstraint(
+        ["account_id", "region", "certificate_id"],
+        ["certificates.account_id", "certificates.region", "certificates.certificate_id"],
+    ),
+    ForeignKeyConstraint(
+        ["account_id", "region", "thing_name"], ["things.account_id", "things.region", "things.thing_name"]
+    ),
+    Index("ix_thing_principals_thing", "account_id", "region", "thing_name", "certificate_id"),
+    # An exclusively held principal serves one thing and no other.
+    Index(
+        "uq_thing_principals_exclusive",
+        "account_id",
+        "region",
+        "certificate_id",
+        unique=True,
+        sqlite_where=text("thing_principal_type = 'EXCLUSIVE_THING'"),
+        postgresql_where=text("thing_principal_type = 'EXCLUSIVE_THING'"),
+    ),
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("policy_name", Key, primary_key=True),
+    Column("default_version", Integer, nullable=False),
+    Column("last_version", Integer, nullable=False),  # version ids are never reused
+    Column("creation_date", Instant, nullable=False),
+    Column("last_modified_date", Instant, nullable=False),
+    Column("generation_id", Text, nullable=False),
+    Index("ix_policies_listing", "account_id", "region", "creation_date", "policy_name"),
+)
+
+policy_versions = Table(
+    "policy_versions",
+    metadata,
+    Column("account_id", Key, primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("policy_name", Key, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("creation_date", Instant, nullable=False),
+    ForeignKeyConstraint(
+        ["account_id", "region", "policy_name"],
+        ["policies.account_id", "policies.region", "policies.policy_name"],
+        ondelete="CASCADE",
+    ),
+)
+
+certificate_policies = Table(
+    "certificate_policies",
+    metadata,
+    Column("account_id", Key, primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("certificate_id", Key, primary_key=True),
+    Column("policy_name", Key, primary_key=True),
+    ForeignKeyConstraint(
+        ["account_id", "region", "certificate_id"],
+        ["certificates.account_id", "certificates.region", "certificates.certificate_id"],
+    ),
+    ForeignKeyConstraint(
+        ["account_id", "region", "policy_name"], ["policies.account_id", "policies.region", "policies.policy_name"]
+    ),
+    Index("ix_certificate_policies_policy", "account_id", "region", "policy_name", "certificate_id"),
+)
+
+audit = Table(  # append-only: triggers refuse UPDATE and DELETE
+    "audit",
+    metadata,
+    Column("sequence", Serial, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("operation", Key, nullable=False),
+    Column("request_id", Key, nullable=False),
+    Column("account_id", Key, nullable=True),
+    Column("region", Key, nullable=True),
+    Column("what", Key, nullable=False),  # kind of resource: certificate, thing, policy …
+    Column("subject", Key, nullable=False),
+    Column("before", Text, nullable=True),  # JSON objects; never a secret, never a key
+    Column("after", Text, nullable=True),
+    Index("ix_audit_subject", "account_id", "what", "subject"),
+    sqlite_autoincrement=True,
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("sequence", Serial, primary_key=True),
+    Column("kind", Key, nullable=False),
+    Column("account_id", Key, nullable=True),
+    Column("region", Key, nullable=True),
+    Column("subject", Key, nullable=False),
+    sqlite_autoincrement=True,  # sequence numbers must not come back after the oldest rows are pruned
+)

@@ -1,0 +1,196 @@
+"""Things and the principals attached to them: the operations on their tables."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, delete, exists, insert, or_, select
+
+from handfast.core.identity.ids import AccountId, CertificateId, Scope, ThingName
+from handfast.core.identity.records import ThingPrincipalType, ThingRecord
+from handfast.errors import StoreConflict
+from handfast.ports import Cause, Change, ChangeKind, Page, PageRequest
+from handfast.storage import certificates
+from handfast.storage.certificates import in_scope
+from handfast.storage.journal import insert_or_ignore, record
+from handfast.storage.paging import Listing
+from handfast.storage.tables import thing_attributes, thing_principals, things
+
+_T = things.c
+_A = thing_attributes.c
+_P = thing_principals.c
+_EXCLUSIVE = ThingPrincipalType.EXCLUSIVE_THING
+_LAST_CHARACTER = "\U0010ffff"
+
+
+def create(connection: Connection, thing: ThingRecord, cause: Cause) -> list[Change]:
+    scope = thing.scope
+    key = {"account_id": scope.account, "region": scope.region, "thing_name": thing.thing_name}
+    inserted = connection.execute(
+        insert_or_ignore(connection, things).returning(_T.thing_name),
+        key
+        | {
+            "thing_id": thing.thing_id,
+            "thing_type_name": thing.thing_type_name,
+            "attributes": json.dumps(dict(thing.attributes), ensure_ascii=False, separators=(",", ":")),
+            "billing_group_name": thing.billing_group_name,
+            "version": thing.version,
+            "creation_date": thing.creation_date,
+        },
+    ).first()
+    if inserted is None:
+        raise StoreConflict("exists", f"Thing {thing.thing_name} exists")
+    if thing.attributes:
+        rows = [key | {"name": name, "value": value} for name, value in thing.attributes.items()]
+        connection.execute(insert(thing_attributes), rows)
+    return record(connection, cause, Change(ChangeKind.THING, scope, thing.thing_name), after=_facts(thing))
+
+
+def get(connection: Connection, scope: Scope, name: ThingName) -> ThingRecord | None:
+    row = connection.execute(select(things).where(in_scope(_T, scope), _T.thing_name == name)).first()
+    return None if row is None else _thing(row)
+
+
+def list_page(
+    connection: Connection,
+    scope: Scope,
+    page: PageRequest,
+    *,
+    attribute_name: str | None,
+    attribute_value: str | None,
+    prefix: bool,
+    thing_type_name: str | None,
+) -> Page[ThingRecord]:
+    query = select(things).where(in_scope(_T, scope))
+    if thing_type_name is not None:
+        query = query.where(_T.thing_type_name == thing_type_name)
+    if attribute_name is not None or attribute_value is not None:
+        match = and_(in_scope(_A, scope), _A.thing_name == _T.thing_name)
+        if attribute_name is not None:
+            match = and_(match, _A.name == attribute_name)
+        if attribute_value is not None and prefix:
+            match = and_(match, _A.value >= attribute_value, _A.value <= attribute_value + _LAST_CHARACTER)
+        elif attribute_value is not None:
+            match = and_(match, _A.value == attribute_value)
+        query = query.where(exists().where(match))
+    filters = [attribute_name, attribute_value, prefix, thing_type_name]
+    listing = Listing("things", scope, [_T.thing_name], page, filters=filters)
+    rows, marker = listing.cut(connection.execute(listing.select(query)).all())
+    return Page([_thing(row) for row in rows], marker)
+
+
+def remove(
+    connection: Connection, scope: Scope, name: ThingName, *, expected_version: int | None, cause: Cause
+) -> list[Change]:
+    thing = get(connection, scope, name)
+    if thing is None:
+        raise StoreConflict("missing", f"Thing {name} does not exist")
+    if expected_version is not None and expected_version != thing.version:
+        raise StoreConflict("version", f"Thing {name} is at version {thing.version}", version=thing.version)
+    if connection.execute(select(exists().where(in_scope(_P, scope), _P.thing_name == name))).scalar():
+        raise StoreConflict("principals", f"Principals are attached to thing {name}")
+    connection.execute(delete(thing_attributes).where(in_scope(_A, scope), _A.thing_name == name))
+    connection.execute(delete(things).where(in_scope(_T, scope), _T.thing_name == name))
+    return record(connection, cause, Change(ChangeKind.THING, scope, name), before=_facts(thing))
+
+
+def attach(
+    connection: Connection,
+    scope: Scope,
+    name: ThingName,
+    certificate_id: CertificateId,
+    principal_type: ThingPrincipalType,
+    cause: Cause,
+) -> list[Change]:
+    _require(connection, scope, name, "thing")
+    certificates.require(connection, scope, certificate_id, "certificate")
+    query = select(_P.thing_name, _P.thing_principal_type).where(
+        in_scope(_P, scope), _P.certificate_id == certificate_id
+    )
+    # Either the certificate serves one thing exclusively, or any number without exclusiveness.
+    if principal_type is not _EXCLUSIVE:
+        query = query.where(or_(_P.thing_name == name, _P.thing_principal_type == _EXCLUSIVE.value))
+    for row in connection.execute(query.limit(2)):
+        if row.thing_name != name:
+            raise StoreConflict("exclusive", f"Certificate {certificate_id} is attached to thing {row.thing_name}")
+        if row.thing_principal_type == principal_type.value:
+            return []
+        raise StoreConflict("exclusive", f"Certificate {certificate_id} is attached as {row.thing_principal_type}")
+    connection.execute(
+        insert(thing_principals).values(
+            account_id=scope.account,
+            region=scope.region,
+            certificate_id=certificate_id,
+            thing_name=name,
+            thing_principal_type=principal_type.value,
+        )
+    )
+    change = Change(ChangeKind.PRINCIPAL_THINGS, scope, certificate_id)
+    return record(connection, cause, change, after={"thing": name, "type": principal_type.value})
+
+
+def detach(
+    connection: Connection, scope: Scope, name: ThingName, certificate_id: CertificateId, cause: Cause
+) -> list[Change]:
+    _require(connection, scope, name, "thing")
+    certificates.require(connection, scope, certificate_id, "certificate")
+    deleted = connection.execute(
+        delete(thing_principals).where(in_scope(_P, scope), _P.thing_name == name, _P.certificate_id == certificate_id)
+    )
+    if deleted.rowcount == 0:
+        return []
+    return record(connection, cause, Change(ChangeKind.PRINCIPAL_THINGS, scope, certificate_id), before={"thing": name})
+
+
+def principals_page(
+    connection: Connection, scope: Scope, name: ThingName, page: PageRequest
+) -> Page[tuple[CertificateId, ThingPrincipalType]]:
+    _require(connection, scope, name, "missing")
+    query = select(_P.certificate_id, _P.thing_principal_type).where(in_scope(_P, scope), _P.thing_name == name)
+    listing = Listing("thing-principals", scope, [_P.certificate_id], page, filters=[name])
+    rows, marker = listing.cut(connection.execute(listing.select(query)).all())
+    return Page(
+        [(CertificateId(row.certificate_id), ThingPrincipalType(row.thing_principal_type)) for row in rows], marker
+    )
+
+
+def things_page(
+    connection: Connection, scope: Scope, certificate_id: CertificateId, page: PageRequest
+) -> Page[tuple[ThingName, ThingPrincipalType]]:
+    certificates.require(connection, scope, certificate_id)
+    query = select(_P.thing_name, _P.thing_principal_type).where(
+        in_scope(_P, scope), _P.certificate_id == certificate_id
+    )
+    listing = Listing("principal-things", scope, [_P.thing_name], page, filters=[certificate_id])
+    rows, marker = listing.cut(connection.execute(listing.select(query)).all())
+    return Page([(ThingName(row.thing_name), ThingPrincipalType(row.thing_principal_type)) for row in rows], marker)
+
+
+def _require(connection: Connection, scope: Scope, name: ThingName, kind: str) -> None:
+    found = connection.execute(select(_T.thing_id).where(in_scope(_T, scope), _T.thing_name == name)).scalar()
+    if found is None:
+        raise StoreConflict(kind, f"Thing {name} does not exist")
+
+
+def _facts(thing: ThingRecord) -> dict[str, Any]:
+    return {
+        "thingId": thing.thing_id,
+        "thingTypeName": thing.thing_type_name,
+        "attributes": dict(thing.attributes),
+        "billingGroupName": thing.billing_group_name,
+        "version": thing.version,
+    }
+
+
+def _thing(row: Row[*tuple[Any, ...]]) -> ThingRecord:
+    return ThingRecord(
+        scope=Scope(AccountId(row.account_id), row.region),
+        thing_name=ThingName(row.thing_name),
+        thing_id=row.thing_id,
+        thing_type_name=row.thing_type_name,
+        attributes=json.loads(row.attributes),
+        billing_group_name=row.billing_group_name,
+        version=row.version,
+        creation_date=row.creation_date,
+    )
