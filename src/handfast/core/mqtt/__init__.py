@@ -1,1 +1,1 @@
-"""MQTT 3.1.1 and 5 without I/O: bytes in, events out."""
+"""The MQTT codec and the sans-IO engine, for 3.1.1 and 5."""

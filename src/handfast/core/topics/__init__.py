@@ -1,1 +1,1 @@
-"""Topic Names, Topic Filters and the subscription trie."""
+"""Topic Names and Topic Filters: what is legal, what is reserved, who subscribed."""
