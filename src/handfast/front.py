@@ -1,0 +1,104 @@
+"""
+The API door's request path, from top to bottom: Host check, health, metrics, trust, then the signed API.
+
+Only what stands here is answered without credentials.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+PEM = "application/x-pem-file"
+
+
+class FrontDoor:
+    """
+    The ASGI application of the API port.
+
+    Args:
+        api: Answers everything that is not named here; verifies signatures itself.
+        trust_dir: Its `*.pem` files are published below `/trust/`.
+        metrics: Renders the exposition format.
+        metrics_token: The bearer token that `/metrics` asks for away from loopback; None closes it there.
+        loopback: Whether only this machine can reach the port.
+        hosts: The `Host` names that are answered; None answers all. With `--dev` this is what keeps a page in a
+            browser from reaching the API by a name of its own that resolves to loopback.
+    """
+
+    def __init__(
+        self,
+        *,
+        api: ASGIApp,
+        trust_dir: Path,
+        metrics: Callable[[], bytes],
+        metrics_token: bytes | None,
+        loopback: bool,
+        hosts: frozenset[str] | None,
+    ) -> None:
+        self._trust_dir = trust_dir
+        self._metrics = metrics
+        self._metrics_token = metrics_token
+        self._loopback = loopback
+        self._hosts = hosts
+        self._router = Router(
+            routes=[
+                Route("/healthz", self._healthz, methods=["GET"]),
+                Route("/metrics", self._serve_metrics, methods=["GET"]),
+                Route("/trust", self._list_trust, methods=["GET"]),
+                Route("/trust/{name}", self._serve_trust, methods=["GET"]),
+            ],
+            redirect_slashes=False,
+            default=api,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._hosts is not None and not self._is_our_host(scope):
+            refusal = PlainTextResponse(
+                "This Host is not one of the server's names: use a loopback name, or start with --server-name.\n", 403
+            )
+            await refusal(scope, receive, send)
+            return
+        await self._router(scope, receive, send)
+
+    def _is_our_host(self, scope: Scope) -> bool:
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        if len(hosts) != 1 or self._hosts is None:
+            return False
+        host = hosts[0].decode("latin-1").lower()
+        name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.rsplit(":", 1)[0]
+        return name.strip("[]") in self._hosts
+
+    async def _healthz(self, _request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def _serve_metrics(self, request: Request) -> Response:
+        if not self._loopback:
+            given = request.headers.get("authorization", "").encode("latin-1")
+            expected = b"Bearer " + (self._metrics_token or b"")
+            if self._metrics_token is None or not hmac.compare_digest(given, expected):
+                return PlainTextResponse(
+                    "A bearer token is needed: start with --metrics-token-file.\n",
+                    401,
+                    headers={"WWW-Authenticate": "Bearer"},
+                )
+        return Response(self._metrics(), media_type="text/plain; version=0.0.4")
+
+    async def _list_trust(self, _request: Request) -> Response:
+        return PlainTextResponse("".join(f"/trust/{name}\n" for name in sorted(self._trust_files())))
+
+    async def _serve_trust(self, request: Request) -> Response:
+        path = self._trust_files().get(request.path_params["name"])
+        if path is None:
+            return PlainTextResponse("No such trust file; GET /trust lists them.\n", 404)
+        return Response(path.read_bytes(), media_type=PEM)
+
+    def _trust_files(self) -> dict[str, Path]:
+        """By listing and not by joining: a name from outside never becomes part of a path."""
+        return {path.name: path for path in self._trust_dir.glob("*.pem")}
