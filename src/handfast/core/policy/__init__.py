@@ -1,1 +1,1 @@
-"""The AWS IoT policy language: parse, match, evaluate."""
+"""The policy language: parse a document, substitute a connection's variables, decide, and say why."""
