@@ -1,0 +1,276 @@
+"""
+Metrics: names, units and labels in one table, and `ports.Meter` over prometheus-client.
+
+A label never carries an account, a client id, a certificateId or anything else
+that a peer chooses: every label has a closed set of values or is bounded here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+MAX_VALUES_PER_LABEL = 400
+"""A label with more distinct values than this counts the rest under `other`; the model has 272 operations."""
+
+
+class Kind(StrEnum):
+    """What a metric is, in Prometheus' words."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One row of the table. `unit` is what one step of the value means."""
+
+    name: str
+    kind: Kind
+    unit: str
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+METRICS: tuple[Metric, ...] = (
+    # the front door
+    Metric(
+        name="handfast_connections_open",
+        kind=Kind.GAUGE,
+        unit="connections",
+        help="Connections past the TLS handshake, by listener.",
+        labels=("listener",),
+    ),
+    Metric(
+        name="handfast_handshakes_in_progress",
+        kind=Kind.GAUGE,
+        unit="handshakes",
+        help="TLS handshakes that have begun and not ended.",
+    ),
+    Metric(
+        name="handfast_handshakes_total",
+        kind=Kind.COUNTER,
+        unit="handshakes",
+        help="TLS handshakes that ended, by listener and outcome (completed, failed).",
+        labels=("listener", "outcome"),
+    ),
+    Metric(
+        name="handfast_handshake_seconds",
+        kind=Kind.HISTOGRAM,
+        unit="seconds",
+        help="From the accepted connection to the completed handshake.",
+        labels=("version", "chain"),
+        buckets=_SECONDS,
+    ),
+    # the verdict
+    Metric(
+        name="handfast_refusals_total",
+        kind=Kind.COUNTER,
+        unit="refusals",
+        help="Refusals by step of the verdict and decisive reason.",
+        labels=("stage", "reason"),
+    ),
+    Metric(
+        name="handfast_refusal_records_dropped_total",
+        kind=Kind.COUNTER,
+        unit="refusals",
+        help="Refusals that were counted but not recorded, because their address or the whole plane had too many.",
+    ),
+    Metric(
+        name="handfast_principals_cached",
+        kind=Kind.GAUGE,
+        unit="certificates",
+        help="Registered certificates held in memory with their things and policies.",
+    ),
+    Metric(
+        name="handfast_principal_lookups_total",
+        kind=Kind.COUNTER,
+        unit="lookups",
+        help="Lookups of a certificate at the door, by outcome (hit, miss).",
+        labels=("outcome",),
+    ),
+    Metric(
+        name="handfast_decisions_total",
+        kind=Kind.COUNTER,
+        unit="decisions",
+        help="Policy decisions that were evaluated, not remembered, by action and outcome.",
+        labels=("action", "outcome"),
+    ),
+    # MQTT
+    Metric(
+        name="handfast_mqtt_sessions",
+        kind=Kind.GAUGE,
+        unit="sessions",
+        help="Connected MQTT clients, by protocol version (4 is 3.1.1).",
+        labels=("protocol",),
+    ),
+    Metric(
+        name="handfast_mqtt_packets_total",
+        kind=Kind.COUNTER,
+        unit="packets",
+        help="MQTT control packets, by direction (in, out) and type.",
+        labels=("direction", "type"),
+    ),
+    Metric(
+        name="handfast_mqtt_messages_total",
+        kind=Kind.COUNTER,
+        unit="messages",
+        help="Application messages, by direction (in, out) and QoS.",
+        labels=("direction", "qos"),
+    ),
+    Metric(
+        name="handfast_mqtt_messages_dropped_total",
+        kind=Kind.COUNTER,
+        unit="messages",
+        help="Messages that a subscriber did not get, by reason.",
+        labels=("reason",),
+    ),
+    Metric(
+        name="handfast_mqtt_disconnects_total",
+        kind=Kind.COUNTER,
+        unit="connections",
+        help="MQTT connections that ended, by AWS's disconnectReason.",
+        labels=("reason",),
+    ),
+    Metric(
+        name="handfast_mqtt_subscriptions",
+        kind=Kind.GAUGE,
+        unit="subscriptions",
+        help="Subscriptions of connected clients.",
+    ),
+    Metric(
+        name="handfast_retained_messages",
+        kind=Kind.GAUGE,
+        unit="messages",
+        help="Retained messages in the store.",
+    ),
+    Metric(
+        name="handfast_retained_commit_seconds",
+        kind=Kind.HISTOGRAM,
+        unit="seconds",
+        help="One group commit of durable MQTT state.",
+        buckets=_SECONDS,
+    ),
+    # HTTPS data plane and API
+    Metric(
+        name="handfast_https_requests_total",
+        kind=Kind.COUNTER,
+        unit="requests",
+        help="Requests on the HTTPS data plane, by status.",
+        labels=("status",),
+    ),
+    Metric(
+        name="handfast_api_requests_total",
+        kind=Kind.COUNTER,
+        unit="requests",
+        help="API requests, by operation of the model and status.",
+        labels=("operation", "status"),
+    ),
+    Metric(
+        name="handfast_api_request_seconds",
+        kind=Kind.HISTOGRAM,
+        unit="seconds",
+        help="From the parsed head of an API request to its response, by operation.",
+        labels=("operation",),
+        buckets=_SECONDS,
+    ),
+    # the registry and the process
+    Metric(
+        name="handfast_store_seconds",
+        kind=Kind.HISTOGRAM,
+        unit="seconds",
+        help="One transaction of the registry, by kind (read, write).",
+        labels=("kind",),
+        buckets=_SECONDS,
+    ),
+    Metric(
+        name="handfast_server_certificate_not_after_seconds",
+        kind=Kind.GAUGE,
+        unit="seconds since 1970-01-01 UTC",
+        help="The instant at which the server leaf of each chain ends.",
+        labels=("chain",),
+    ),
+    Metric(
+        name="handfast_build_info",
+        kind=Kind.GAUGE,
+        unit="always 1",
+        help="The running version.",
+        labels=("version",),
+    ),
+)
+_BY_NAME = {metric.name: metric for metric in METRICS}
+
+
+class PrometheusMeter:
+    """
+    `ports.Meter` over a registry of its own.
+
+    A name that is not in the table, or other labels than the table's, is a bug and raises ValueError.
+    Label values beyond the bound are counted under `other`.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._collectors: dict[str, Counter | Gauge | Histogram] = {}
+        self._seen: dict[tuple[str, str], set[str]] = {}
+        for metric in METRICS:
+            self._collectors[metric.name] = _collector(metric, self.registry)
+
+    def count(self, name: str, by: int = 1, labels: Mapping[str, str] | None = None) -> None:
+        """Add `by`, at least 0, to a counter."""
+        collector = self._labelled(name, Kind.COUNTER, labels)
+        assert isinstance(collector, Counter)
+        collector.inc(by)
+
+    def gauge(self, name: str, value: float, labels: Mapping[str, str] | None = None) -> None:
+        """Set a gauge."""
+        collector = self._labelled(name, Kind.GAUGE, labels)
+        assert isinstance(collector, Gauge)
+        collector.set(value)
+
+    def observe(self, name: str, value: float, labels: Mapping[str, str] | None = None) -> None:
+        """Add one observation to a histogram."""
+        collector = self._labelled(name, Kind.HISTOGRAM, labels)
+        assert isinstance(collector, Histogram)
+        collector.observe(value)
+
+    def render(self) -> bytes:
+        """Everything in the text exposition format, of media type `CONTENT_TYPE`."""
+        return generate_latest(self.registry)
+
+    def _labelled(self, name: str, kind: Kind, labels: Mapping[str, str] | None) -> Counter | Gauge | Histogram:
+        metric = _BY_NAME.get(name)
+        if metric is None or metric.kind is not kind:
+            raise ValueError(f"no {kind} named {name!r} in telemetry.metrics.METRICS: add a row")
+        given = labels or {}
+        if set(given) != set(metric.labels):
+            raise ValueError(f"{name} has the labels {metric.labels}, not {tuple(given)}")
+        collector = self._collectors[name]
+        if not metric.labels:
+            return collector
+        return collector.labels(*[self._bounded(name, label, str(given[label])) for label in metric.labels])
+
+    def _bounded(self, name: str, label: str, value: str) -> str:
+        seen = self._seen.setdefault((name, label), set())
+        if value not in seen:
+            if len(seen) >= MAX_VALUES_PER_LABEL:
+                return "other"
+            seen.add(value)
+        return value
+
+
+def _collector(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
+    if metric.kind is Kind.COUNTER:
+        return Counter(metric.name, metric.help, metric.labels, registry=registry)
+    if metric.kind is Kind.GAUGE:
+        return Gauge(metric.name, metric.help, metric.labels, registry=registry)
+    return Histogram(metric.name, metric.help, metric.labels, registry=registry, buckets=metric.buckets)
