@@ -1,0 +1,94 @@
+r"""
+The model's patterns as Python regular expressions.
+
+The models are written for Java, where `\w`, `\d` and `\s` are ASCII and
+`\p{…}` names a POSIX class (ASCII) or a Unicode category. Matching is always
+of the whole string. Patterns come from the models only, never from a peer;
+inputs are bounded before they are matched.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+from functools import cache
+from typing import Final
+
+MAX_UNBOUNDED_CHARS: Final = 4096
+"""Longer strings are refused unmatched where the model gives a pattern but no length: some patterns are quadratic."""
+
+# java.util.regex.Pattern, "POSIX character classes (US-ASCII only)"
+_POSIX: Final = {
+    "Lower": "a-z",
+    "Upper": "A-Z",
+    "ASCII": "\\x00-\\x7f",
+    "Alpha": "a-zA-Z",
+    "Digit": "0-9",
+    "Alnum": "a-zA-Z0-9",
+    "Punct": "!-/:-@\\[-`{-~",
+    "Graph": "!-~",
+    "Print": " -~",
+    "Blank": " \\t",
+    "Cntrl": "\\x00-\\x1f\\x7f",
+    "XDigit": "0-9a-fA-F",
+    "Space": " \\t\\n\\x0b\\f\\r",
+}
+_ANYTHING: Final = frozenset({r"[\s\S]*", r"^[\s\S]*$", r"[\s\S]+"})
+_PROPERTY: Final = re.compile(r"\\p\{(\w+)\}")
+_NEGATED_PROPERTY: Final = re.compile(r"\\P\{")
+
+
+@cache
+def _category(name: str) -> str:
+    """The ranges of a Unicode category (`L`, `Nd` …) as the inside of a character class."""
+    ranges: list[str] = []
+    start: int | None = None
+    for point in range(sys.maxunicode + 2):
+        inside = point <= sys.maxunicode and unicodedata.category(chr(point)).startswith(name)
+        if inside and start is None:
+            start = point
+        elif not inside and start is not None:
+            ranges.append(f"\\U{start:08x}-\\U{point - 1:08x}")
+            start = None
+    if not ranges:
+        raise ValueError(f"unknown character property {name}")
+    return "".join(ranges)
+
+
+def translate(pattern: str) -> str:
+    r"""
+    A Java pattern of a model as a Python one.
+
+    Raises:
+        ValueError: It uses a class that is not known here, or `\P{…}`.
+    """
+    if _NEGATED_PROPERTY.search(pattern):
+        raise ValueError(f"\\P is not supported in {pattern!r}")
+
+    def expand(found: re.Match[str]) -> str:
+        ranges = _POSIX.get(found[1]) or _category(found[1])
+        before = pattern[: found.start()]
+        # Inside a class only the ranges are wanted. The models' classes do not nest, and they escape a literal "[".
+        inside = before.count("[") - before.count("\\[") > before.count("]") - before.count("\\]")
+        return ranges if inside else f"[{ranges}]"
+
+    return _PROPERTY.sub(expand, pattern)
+
+
+@cache
+def compile_pattern(pattern: str) -> re.Pattern[str] | None:
+    """The pattern ready to `fullmatch`, or None when it matches everything that the lengths allow."""
+    if pattern in _ANYTHING:
+        return None
+    return re.compile(translate(pattern), re.ASCII)
+
+
+def matches(pattern: str, text: str, limit: float | None) -> bool:
+    """True if the whole text matches; a text longer than `limit` (by default `MAX_UNBOUNDED_CHARS`) never does."""
+    compiled = compile_pattern(pattern)
+    if compiled is None:
+        return True
+    if len(text) > (MAX_UNBOUNDED_CHARS if limit is None else limit):
+        return False
+    return compiled.fullmatch(text) is not None
