@@ -26,6 +26,8 @@ Every error of the project in one tree.
     ├── ProtocolViolation                  a peer broke MQTT or TLS; carries a Reason Code
     ├── ConfigurationError                 flags, files, directories; the process stops with exit status 2
     ├── CertificateInputError              a certificate, CSR or key that cannot be used, with the rule it breaks
+    ├── IssuerMismatch                     a ticket was to be signed with another key than its issuer's
+    ├── TicketSpent                        a ticket was to be signed twice
     ├── PolicySyntaxError                  a policy document that cannot be used, with the JSON path
     ├── StoreConflict                      a guard or a unique constraint said no
     └── StoreUnavailable                   nothing is known: the write may have happened
@@ -192,6 +194,14 @@ class CertificateInputError(HandfastError):
     def __init__(self, message: str, rule: str) -> None:
         super().__init__(message)
         self.rule = rule
+
+
+class IssuerMismatch(HandfastError):
+    """`core.pki.issue.sign` was handed a key that is not the ticket's issuer's: a bug or a mixed-up key file."""
+
+
+class TicketSpent(HandfastError):
+    """`core.pki.issue.sign` was handed a ticket that was redeemed before: a bug."""
 
 
 class PolicySyntaxError(HandfastError):

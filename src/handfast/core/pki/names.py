@@ -1,7 +1,7 @@
 """
 Names in certificates: for a person to read, and as the values of policy variables.
 
-Everything that a peer chose is bounded and escaped by `printable` before a person sees it.
+What a peer chose is bounded here and escaped where it is shown (`handfast.printable`).
 """
 
 from __future__ import annotations
@@ -30,38 +30,18 @@ _ATTRIBUTES: Mapping[str, x509.ObjectIdentifier] = {
     "GenerationQualifier": NameOID.GENERATION_QUALIFIER,
     "DistinguishedNameQualifier": NameOID.DN_QUALIFIER,
 }
+_SHORT = {NameOID.EMAIL_ADDRESS: "emailAddress", NameOID.SERIAL_NUMBER: "serialNumber"}
 _BY_OID = {oid: key for key, oid in _ATTRIBUTES.items()}
 
 
-def printable(text: str, limit: int = MAX_DISPLAY_CHARACTERS) -> str:
-    r"""
-    `text` without anything that a terminal would obey: control, format and undefined characters as `\xNN` or
-    `\uNNNN`, a backslash doubled, cut to about `limit` characters with `…` at the cut.
-    """
-    out: list[str] = []
-    length = 0
-    for character in text:
-        if character == "\\":
-            piece = "\\\\"
-        elif character.isprintable():
-            piece = character
-        else:
-            code = ord(character)
-            piece = f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-        length += len(piece)
-        if length > limit:
-            out.append("…")
-            break
-        out.append(piece)
-    return "".join(out)
-
-
 def display(name: x509.Name, limit: int = MAX_DISPLAY_CHARACTERS) -> str:
-    """A distinguished name in the order of the certificate, `C=US, O=Example, CN=device 1`, printable and bounded."""
-    parts = []
-    for rdn in name.rdns:
-        parts.append("+".join(f"{attribute.rfc4514_attribute_name}={_text(attribute)}" for attribute in rdn))
-    return printable(", ".join(parts), limit) or "(empty)"
+    """
+    A distinguished name in the order of the certificate, `C=US,O=Example,CN=device 1`, cut at `limit` characters.
+
+    Separators inside values are escaped (RFC 4514 §2.4). Control characters are not: whoever shows it does that.
+    """
+    text = ",".join("+".join(attribute.rfc4514_string(_SHORT) for attribute in rdn) for rdn in name.rdns) or "(empty)"
+    return text if len(text) <= limit else text[:limit] + "…"
 
 
 def common_name(name: x509.Name) -> str | None:
