@@ -55,58 +55,71 @@ def _text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-async def read_body(head: HttpRequest, receive: Receive, limit: int, *, timeout_s: float = BODY_TIMEOUT_S) -> bytes:
-    """
-    The whole body.
+class RequestBody:
+    """The body of one request: read once within bounds, or dropped so that the client gets to see the answer."""
 
-    Raises:
-        RequestEntityTooLargeError: Longer than `limit`. What is still coming was read and dropped, within
-            bounds, so that the client sees the answer; the connection must be closed.
-        RequestTimeoutError: It did not arrive in `timeout_s`; the connection must be closed.
-        Disconnected: The client went away.
-    """
-    stated = head.header("content-length")
-    expects = (head.header("expect") or "").lower() == "100-continue"
-    too_large = RequestEntityTooLargeError(f"The body is longer than {limit} bytes.")
-    if stated is not None and stated.isdigit() and int(stated[:20]) > limit:
-        # A client that waits for "100 Continue" has sent nothing yet: asking for the rest would invite it.
-        if not expects:
-            await _drain(receive)
-        raise too_large
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(timeout_s):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise Disconnected
-                chunk = message.get("body", b"")
-                size += len(chunk)
-                if size > limit:
-                    break
-                chunks.append(chunk)
-                if not message.get("more_body", False):
-                    return b"".join(chunks)
-    except TimeoutError:
-        raise RequestTimeoutError(f"The body did not arrive within {timeout_s:.0f} seconds.") from None
-    await _drain(receive)
-    raise too_large
+    def __init__(self, head: HttpRequest, receive: Receive) -> None:
+        self._receive = receive
+        length = head.header("content-length") or ""
+        # The parser below us has refused anything but digits; an absurd number of them is too long in any case.
+        self._stated = int(length) if length.isdigit() and len(length) < 20 else None
+        self._awaits_go = (head.header("expect") or "").lower() == "100-continue"
+        self._finished = False
 
+    async def read(self, limit: int, *, timeout_s: float = BODY_TIMEOUT_S) -> bytes:
+        """
+        The whole body.
 
-async def _drain(receive: Receive) -> None:
-    size = 0
-    try:
-        async with asyncio.timeout(DRAIN_TIMEOUT_S):
-            while size <= DRAIN_LIMIT_BYTES:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise Disconnected
-                size += len(message.get("body", b""))
-                if not message.get("more_body", False):
-                    return
-    except TimeoutError:
-        return
+        Raises:
+            RequestEntityTooLargeError: Longer than `limit`; the rest was dropped, and the connection must be closed.
+            RequestTimeoutError: It did not arrive in `timeout_s`; the connection must be closed.
+            Disconnected: The client went away.
+        """
+        too_large = RequestEntityTooLargeError(f"The body is longer than {limit} bytes.")
+        if self._stated is not None and self._stated > limit:
+            await self.drop()
+            raise too_large
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self._finished:
+                    chunk = await self._next()
+                    size += len(chunk)
+                    if size > limit:
+                        break
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise RequestTimeoutError(f"The body did not arrive within {timeout_s:.0f} seconds.") from None
+        if size > limit:
+            await self.drop()
+            raise too_large
+        return b"".join(chunks)
+
+    async def drop(self) -> None:
+        """
+        Read what is still coming and forget it, up to `DRAIN_LIMIT_BYTES` and `DRAIN_TIMEOUT_S`.
+
+        Closing a socket with unread data resets it, and the client would see the reset instead of the answer.
+        """
+        if self._awaits_go:
+            # Nothing was sent yet: the client waits for "100 Continue", which asking for the rest would send.
+            return
+        size = 0
+        try:
+            async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                while not self._finished and size <= DRAIN_LIMIT_BYTES:
+                    size += len(await self._next())
+        except TimeoutError:
+            return
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        self._awaits_go = False
+        self._finished = not message.get("more_body", False)
+        return bytes(message.get("body", b""))
 
 
 async def send_response(
@@ -124,3 +137,14 @@ async def send_response(
         }
     )
     await send({"type": "http.response.body", "body": b"" if head_only else response.body})
+
+
+async def answer_lifespan(receive: Receive, send: Send) -> None:
+    """Acknowledge the server's start and stop; the application itself has nothing to do at either."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await send({"type": "lifespan.shutdown.complete"})
+            return

@@ -34,7 +34,16 @@ from handfast.wire.errors import (
     Response,
     error_response,
 )
-from handfast.wire.http import Disconnected, Receive, Scope, Send, read_body, read_head, send_response
+from handfast.wire.http import (
+    Disconnected,
+    Receive,
+    RequestBody,
+    Scope,
+    Send,
+    answer_lifespan,
+    read_head,
+    send_response,
+)
 from handfast.wire.parser import HttpRequest, parse
 from handfast.wire.router import BadPath, Match, Router
 from handfast.wire.serializer import serialize
@@ -159,7 +168,7 @@ class ApiApplication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI scope; WebSocket connections are refused, lifespan events acknowledged."""
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await answer_lifespan(receive, send)
             return
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1000})
@@ -254,7 +263,7 @@ class ApiApplication:
             claim, head, signing_names=service.signing_names, must_sign=match.operation.input_headers
         )
         limit = service.body_limit_bytes or self._body_limit
-        request = replace(head, body=await read_body(head, receive, limit))
+        request = replace(head, body=await RequestBody(head, receive).read(limit))
         self._authenticator.finish(pending, request)
         # Only now: before, the account would be anybody's claim.
         call.account_id = pending.key.account_id
@@ -276,16 +285,6 @@ class ApiApplication:
                 region=call.region,
             )
         )
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        if message["type"] == "lifespan.startup":
-            await send({"type": "lifespan.startup.complete"})
-        elif message["type"] == "lifespan.shutdown":
-            await send({"type": "lifespan.shutdown.complete"})
-            return
 
 
 __all__ = ["ApiApplication", "ApiRefusal", "Caller", "Handler", "MountedService"]
