@@ -1,0 +1,122 @@
+"""
+The command `handfast`: finds the module of a subcommand when it is asked for.
+
+Nothing heavy is imported before it is needed, so that `handfast version`
+answers at once. Errors that a user can mend are one line on standard error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from handfast.errors import ConfigurationError, HandfastError
+
+
+class Command(NamedTuple):
+    """Where a subcommand lives: `attribute` of `module` is a `typer.Typer` or a function."""
+
+    name: str
+    module: str
+    attribute: str
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("serve", "handfast.cli.serve", "serve"),
+    Command("device", "handfast.cli.device", "device_app"),
+    Command("account", "handfast.cli.account", "account_app"),
+    Command("explain", "handfast.cli.explain", "explain"),
+    Command("hosts", "handfast.cli.hosts", "hosts"),
+    Command("coverage", "handfast.cli.coverage", "coverage"),
+    Command("trust", "handfast.cli.trust", "trust_app"),
+    Command("chain", "handfast.cli.chain", "chain"),
+    Command("roots", "handfast.cli.roots", "roots_app"),
+    Command("config", "handfast.cli.config", "config_app"),
+    Command("version", "handfast.cli.version", "version"),
+)
+_BY_NAME = {command.name: command for command in COMMANDS}
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are imported when they are looked up."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names in the order of `COMMANDS`."""
+        return [command.name for command in COMMANDS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, or None."""
+        known = self.commands.get(cmd_name)
+        if known is None and cmd_name in _BY_NAME:
+            known = self.commands[cmd_name] = load(_BY_NAME[cmd_name])
+        return known
+
+
+def load(command: Command) -> Any:
+    """The subcommand itself, its module imported now."""
+    target = getattr(importlib.import_module(command.module), command.attribute)
+    if isinstance(target, typer.Typer):
+        target.rich_markup_mode = None
+        built: Any = typer.main.get_group(target)
+    else:
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(command.name)(target)
+        built = typer.main.get_command(single)
+    built.name = command.name
+    return built
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help: whole sentences in 80 columns, and nothing to import
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def root() -> None:
+    """The AWS IoT Core identity plane on your own machines."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The exit status of `handfast ARGUMENTS`: 0 done, 1 failed, 2 cannot be done as asked."""
+    command = typer.main.get_command(app)
+    try:
+        status = command.main(args=list(arguments) or ["--help"], prog_name="handfast", standalone_mode=False)
+    except ConfigurationError as error:
+        return _complain(error, 2)
+    except HandfastError as error:
+        return _complain(error, 1)
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "handfast"
+        return _complain(f"{error.format_message().rstrip('.')}: see '{path} --help'.", error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has left, as `| head` does; Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+def _complain(error: Exception | str, status: int) -> int:
+    text = " ".join(str(error).split())
+    print(f"handfast: {text}", file=sys.stderr)
+    return status
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Options that several commands share; those of `config.SETTINGS` are made from the table."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from handfast.config import SETTINGS, Setting, config_file, resolve
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DataDir = Annotated[
+    str | None,
+    typer.Option("--data-dir", metavar="DIR", help="The server's data directory.", show_default="./handfast-data"),
+]
+EndpointUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint-url",
+        metavar="URL",
+        help="A server elsewhere, reached with the usual AWS credentials, region and profile.",
+        show_default="the server that runs on the data directory",
+    ),
+]
+Profile = Annotated[
+    str | None,
+    typer.Option("--profile", metavar="NAME", help="Profile of the credentials file.", show_default=False),
+]
+Region = Annotated[
+    str | None, typer.Option("--region", metavar="NAME", help="Region to work in.", show_default="the server's")
+]
+
+CONFIG_HELP = "File with settings."
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """
+    `command(settings, origins, …)` as a command with an option for each row of the table and `--config`.
+
+    The other parameters of `command` stay as they are.
+    """
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name not in _GIVEN]
+
+    @functools.wraps(command)
+    def wrapper(**given: Any) -> None:
+        flags = {setting.name: given.pop(setting.name) for setting in SETTINGS}
+        file = config_file(given.pop("config"), os.environ)
+        settings, origins = resolve(flags, os.environ, file)
+        command(settings=settings, origins=origins, **given)
+
+    config = typer.Option("--config", metavar="FILE", help=CONFIG_HELP, show_default="handfast.toml where it exists")
+    parameters = [_parameter(setting) for setting in SETTINGS]
+    parameters.append(_keyword("config", Annotated[str | None, config]))
+    parameters += [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    del wrapper.__wrapped__  # else inspect looks through to `command`
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+    return wrapper
+
+
+def data_directory(flag: str | None) -> Path:
+    """The data directory of a command: its flag, else environment, else handfast.toml, else the default."""
+    settings, _ = resolve({"data_dir": flag}, os.environ, config_file(None, os.environ))
+    return settings.data_dir
+
+
+_GIVEN = frozenset({"settings", "origins"})
+
+
+def _keyword(name: str, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _parameter(setting: Setting) -> inspect.Parameter:
+    if setting.switch:
+        option = typer.Option(
+            f"{setting.flag}/--no-{setting.key}", help=setting.help, show_default=setting.default_text
+        )
+        return _keyword(setting.name, Annotated[bool | None, option])
+    option = typer.Option(setting.flag, metavar=setting.metavar, help=setting.help, show_default=setting.default_text)
+    kind: Any = list[str] | None if setting.repeatable else str | None
+    return _keyword(setting.name, Annotated[kind, option])

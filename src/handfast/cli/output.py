@@ -1,0 +1,41 @@
+"""What every command prints: JSON for programs, escaped text for people."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from handfast.printable import printable
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output; instants in ISO 8601 UTC, everything else as JSON has it."""
+    print(json.dumps(value, indent=2, default=_plain, ensure_ascii=True))
+
+
+def print_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
+    """Columns as wide as their widest cell, or the sentence `empty`; every cell is escaped."""
+    cells = [[printable(plain(cell)) for cell in row] for row in rows]
+    if not cells:
+        print(empty)
+        return
+    widths = [max(len(row[i]) for row in [list(heads), *cells]) for i in range(len(heads))]
+    for row in [list(heads), *cells]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def plain(value: Any) -> str:
+    """A value as text for a person."""
+    if value is None:
+        return "-"
+    if isinstance(value, dt.datetime):
+        return value.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return str(value)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dt.datetime):
+        return value.astimezone(dt.UTC).isoformat()
+    return str(value)
