@@ -117,7 +117,7 @@ class Policy:
     everything, since what it denied is not known.
     """
 
-    __slots__ = ("_rules", "document", "name", "variables", "version_id")
+    __slots__ = ("__weakref__", "_rules", "document", "name", "variables", "version_id")
 
     def __init__(self, name: str, version_id: str, document: Document | None) -> None:
         self.name = name

@@ -1,0 +1,203 @@
+"""What one live connection may do: its policies with its variables, kept with the registry."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from cryptography import x509
+
+from handfast.core.identity.ids import Scope
+from handfast.core.identity.refusal import Reason, ReasonCode, Stage
+from handfast.core.pki.names import certificate_variables
+from handfast.core.policy.actions import Action
+from handfast.core.policy.evaluate import CompiledPolicy, Decision, Outcome, compile_policies
+from handfast.core.policy.variables import CLIENT_ID, THING_NAME, Values
+from handfast.seam import TLSFacts
+from handfast.services.principals import Key, Principal
+from handfast.services.recording import Recorder
+
+log = logging.getLogger(__name__)
+
+MAX_DECISIONS = 256
+"""Remembered per connection; the data plane remembers its own beside these."""
+MAX_RECORDED_TOPICS = 64
+"""Topics per connection and version whose withheld delivery is recorded."""
+
+_UNUSABLE = Decision(Outcome.IMPLICIT_DENY, ())
+
+Standing = Callable[[Principal | None], tuple[Reason, ...]]
+"""Why a principal may not be connected right now; empty when it may."""
+
+
+class PolicyAuthorizer:
+    """
+    `seam.Authorizer` for one connection.
+
+    `version` grows whenever an answer may have changed. Without a client id
+    (HTTPS) there is no thing and no `${iot:ClientId}`. Every False is recorded,
+    a withheld delivery once per topic. An error of ours denies.
+    """
+
+    __slots__ = (
+        "_arn",
+        "_compiled",
+        "_decisions",
+        "_facts",
+        "_principal",
+        "_recorded",
+        "_recorder",
+        "_standing",
+        "client_id",
+        "key",
+        "version",
+    )
+
+    def __init__(
+        self,
+        key: Key,
+        principal: Principal | None,
+        facts: TLSFacts,
+        client_id: str | None,
+        recorder: Recorder,
+        standing: Standing,
+    ) -> None:
+        scope = key[0]
+        self.key = key
+        self.client_id = client_id
+        self.version = 1
+        self._facts = facts
+        self._recorder = recorder
+        self._standing = standing
+        self._arn = f"arn:aws:iot:{scope.region}:{scope.account}:"
+        self._principal = principal
+        self._compiled: CompiledPolicy | None = None
+        self._decisions: dict[tuple[Action, str], bool] = {}
+        self._recorded: set[str] = set()
+
+    @property
+    def scope(self) -> Scope:
+        """Where the connection's principal is registered."""
+        return self.key[0]
+
+    # --- seam.Authorizer --------------------------------------------------------------------------------------
+
+    def publish(self, topic: str) -> bool:
+        """`iot:Publish` on the topic."""
+        return self._may(Action.PUBLISH, "topic/", topic, Stage.PUBLISH)
+
+    def retain(self, topic: str) -> bool:
+        """`iot:RetainPublish` on the topic; `publish` is asked besides."""
+        return self._may(Action.RETAIN_PUBLISH, "topic/", topic, Stage.RETAIN)
+
+    def subscribe(self, topic_filter: str) -> bool:
+        """`iot:Subscribe` on the filter, whose `+` and `#` are plain characters here."""
+        return self._may(Action.SUBSCRIBE, "topicfilter/", topic_filter, Stage.SUBSCRIBE)
+
+    def receive(self, topic: str) -> bool:
+        """`iot:Receive` on the topic."""
+        return self._may(Action.RECEIVE, "topic/", topic, Stage.RECEIVE)
+
+    # --- for the verdict --------------------------------------------------------------------------------------
+
+    def check(self, action: Action, resource: str) -> Decision:
+        """The decision on `resource` (`client/NAME`, `topic/NAME`), nothing recorded."""
+        principal = self._principal
+        if principal is None:
+            return _UNUSABLE
+        compiled = self._compiled
+        if compiled is None:
+            compiled = self._compiled = self._compile(principal)
+        return compiled.decide(action, self._arn + resource)
+
+    def explain(self, action: Action, decision: Decision) -> tuple[Reason, dict[str, str]]:
+        """The reason and the facts to record for a denial."""
+        details = {"action": str(action)}
+        compiled = self._compiled
+        if compiled is None or compiled.empty:
+            return Reason(ReasonCode.NO_POLICY_ATTACHED, f"{action} was asked for"), details
+        if decision.outcome is Outcome.EXPLICIT_DENY:
+            statements = ", ".join(map(str, decision.statements))
+            details["statements"] = statements
+            return Reason(ReasonCode.EXPLICIT_DENY, f"{action} is denied by {statements}"), details
+        unresolved = ", ".join(map(str, compiled.unresolved(action)))
+        text = f"no statement allows {action}"
+        if unresolved:
+            details["variables_without_value"] = unresolved
+            text += f"; on this connection no value can be put in place of {unresolved}"
+        return Reason(ReasonCode.IMPLICIT_DENY, text), details
+
+    def deny(self, stage: Stage, action: Action, resource: str, decision: Decision) -> str:
+        """Record a denial; its trace id."""
+        standing = self._standing(self._principal)
+        if standing:
+            reasons, details = standing, {"action": str(action)}
+        else:
+            reason, details = self.explain(action, decision)
+            reasons = (reason,)
+        return self._recorder.record(
+            stage,
+            reasons,
+            self._facts,
+            self.scope,
+            client_id=self.client_id,
+            resource=self._arn + resource,
+            details=details,
+        )
+
+    def principal_changed(self, principal: Principal | None) -> None:
+        """Another registration, status, attachment or document: everything is judged anew."""
+        self._principal = principal
+        self._compiled = None
+        self._decisions.clear()
+        self._recorded.clear()
+        self.version += 1
+
+    # --- inside -----------------------------------------------------------------------------------------------
+
+    def _may(self, action: Action, kind: str, name: str, stage: Stage) -> bool:
+        known = self._decisions.get((action, name))
+        if known is not None and (known or stage is Stage.RECEIVE):
+            return known
+        try:
+            standing = self._standing(self._principal)
+            decision = _UNUSABLE if standing else self.check(action, kind + name)
+            if len(self._decisions) >= MAX_DECISIONS:
+                self._decisions.clear()
+            # Validity is a matter of time, so nothing about an unusable certificate is remembered.
+            if not standing:
+                self._decisions[action, name] = decision.allowed
+            if not decision.allowed:
+                self._denied(stage, action, kind + name, name, decision)
+            return decision.allowed
+        except Exception:
+            log.exception("an authorization failed inside and denies")
+            return False
+
+    def _denied(self, stage: Stage, action: Action, resource: str, name: str, decision: Decision) -> None:
+        if stage is Stage.RECEIVE:
+            if name in self._recorded or len(self._recorded) >= MAX_RECORDED_TOPICS:
+                return
+            self._recorded.add(name)
+        self.deny(stage, action, resource, decision)
+
+    def _compile(self, principal: Principal) -> CompiledPolicy:
+        policies = principal.policies
+        values: dict[str, tuple[str, ...]] = {}
+        if self.client_id is not None:
+            values[CLIENT_ID] = (self.client_id,)
+            thing = principal.thing_for(self.client_id)
+            if thing is not None:
+                values[THING_NAME] = (thing,)
+        # Reading a certificate costs more than everything else here, and few policies ask for it.
+        if any(variable.is_certificate for policy in policies for variable in policy.variables):
+            values.update(_certificate_values(self._facts.certificate_der))
+        return compile_policies(policies, values)
+
+
+def _certificate_values(der: bytes) -> Values:
+    """The certificate's variables; none when it cannot be read, since a device chooses what it says."""
+    try:
+        return certificate_variables(x509.load_der_x509_certificate(der))
+    except Exception:
+        return {}

@@ -1,0 +1,566 @@
+"""
+What is known in memory about registered certificates: the handshake's and CONNECT's source of truth.
+
+Filled from the store on a miss, all misses of one loop turn in one call;
+kept with the registry by `apply`, which returns only when this process obeys
+the changes. Every read of the store carries a ticket taken before it starts,
+and an answer never replaces one with a later ticket: a slow read that began
+before a change cannot bring the old state back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Protocol, TypeAlias
+
+from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope, ThingName
+from handfast.core.identity.records import (
+    AccountStatus,
+    AttachedPolicy,
+    AttachedThing,
+    CertificateMode,
+    CertificateStatus,
+    PrincipalRecord,
+    ThingPrincipalType,
+)
+from handfast.core.policy.document import Document, parse_document
+from handfast.core.policy.evaluate import Policy
+from handfast.errors import PolicySyntaxError
+from handfast.ports import Change, ChangeKind, Clock, Store
+from handfast.seam import Admitted, DataPlane
+
+log = logging.getLogger(__name__)
+
+Key: TypeAlias = tuple[Scope, CertificateId]
+
+MAX_PRINCIPALS = 200_000
+RECENT_POLICIES = 4096
+READ_BATCH = 500
+"""Keys in one call of the store."""
+ADMITTED_GRACE_S = 60.0
+"""How long after its admission a connection may still come back with CONNECT or another HTTPS request."""
+DISCONNECT_REASON = "AUTH_ERROR"
+
+
+@lru_cache(maxsize=1024)
+def _parse(text: str) -> Document | None:
+    """The document, shared by all policies with this text; None when it cannot be read."""
+    try:
+        return parse_document(text)
+    except PolicySyntaxError as error:
+        # Creation refuses such a document: it was written by something else. `Policy` then denies everything.
+        log.error("a stored policy document cannot be read and denies everything: %s", error)
+        return None
+
+
+class PolicySlot:
+    """
+    A policy's default version, shared by everyone it is attached to and replaced in place when it changes.
+
+    Of the policy only the text is kept for good. What is made of it lives while
+    a connection uses it, or while it is among the `recent` ones.
+    """
+
+    __slots__ = ("__weakref__", "_made", "_recent", "live", "name", "scope", "text", "ticket", "version_id")
+
+    def __init__(self, scope: Scope, name: PolicyName, recent: deque[Policy]) -> None:
+        self.scope = scope
+        self.name = name
+        self.ticket = 0
+        self.version_id = ""
+        self.text: str | None = None
+        self.live: set[LivePrincipal] = set()
+        self._recent = recent
+        self._made: weakref.ref[Policy] | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """The policy as of now; one that is gone says nothing."""
+        policy = self._made() if self._made is not None else None
+        if policy is None:
+            policy = Policy(self.name, self.version_id, _parse(self.text) if self.text is not None else _NO_STATEMENTS)
+            self._made = weakref.ref(policy)
+            self._recent.append(policy)
+        return policy
+
+    def put(self, version_id: str, text: str | None) -> bool:
+        """Whether anything changed. `text` None: the policy is gone."""
+        if self.text == text and self.version_id == version_id:
+            return False
+        self.text, self.version_id, self._made = text, version_id, None
+        return True
+
+
+_NO_STATEMENTS = Document(version="2012-10-17", statements=())
+
+
+class Principal:
+    """
+    A registered certificate as the gateway sees it. Replaced, never changed, when its registration changes.
+
+    `not_before` and `not_after` are epoch seconds. `usable`: ACTIVE, in an
+    enabled account. `broken_rules` are those of its key and signature, known
+    once a connection has shown the certificate; None before.
+    """
+
+    __slots__ = (
+        "account_enabled",
+        "admitted",
+        "admitted_at",
+        "broken_rules",
+        "default_mode",
+        "key",
+        "not_after",
+        "not_before",
+        "slots",
+        "status",
+        "things",
+        "ticket",
+        "usable",
+    )
+
+    def __init__(self, key: Key, record: PrincipalRecord, slots: tuple[PolicySlot, ...], ticket: int) -> None:
+        certificate = record.certificate
+        self.key = key
+        self.status = certificate.status
+        self.account_enabled = record.account_status is AccountStatus.ENABLED
+        self.usable = self.account_enabled and self.status is CertificateStatus.ACTIVE
+        self.not_before = certificate.not_before.timestamp()
+        self.not_after = certificate.not_after.timestamp()
+        self.default_mode = certificate.mode is CertificateMode.DEFAULT
+        self.things: tuple[AttachedThing, ...] = record.things
+        self.slots = slots
+        self.ticket = ticket
+        self.broken_rules: tuple[tuple[str, str], ...] | None = None
+        self.admitted: Admitted | None = None
+        self.admitted_at = float("-inf")
+
+    def valid_at(self, now: float) -> bool:
+        """Whether the epoch second `now` is inside the validity, whose last whole second counts (RFC 5280 §4.1.2.5)."""
+        return self.not_before <= now < self.not_after + 1
+
+    @property
+    def policies(self) -> list[Policy]:
+        """The default versions of the attached policies, as of now."""
+        return [slot.policy for slot in self.slots]
+
+    def thing_for(self, client_id: str | None) -> ThingName | None:
+        """
+        The thing that a connection with this client id is associated with.
+
+        The exclusive thing whatever the client id; else the attached thing that
+        the client id names. Never one without a client id (HTTPS).
+        """
+        if client_id is None:
+            return None
+        named = None
+        for thing in self.things:
+            if thing.thing_principal_type is ThingPrincipalType.EXCLUSIVE_THING:
+                return thing.thing_name
+            if thing.thing_name == client_id:
+                named = thing.thing_name
+        return named
+
+
+class LivePrincipal(Protocol):
+    """A live connection that obeys a principal. `principal_changed(None)`: no longer registered."""
+
+    @property
+    def key(self) -> Key: ...
+    def principal_changed(self, principal: Principal | None) -> None: ...
+
+
+class RegistrationListener(Protocol):
+    """Told which certificates' registrations changed, in whatever scope, before anything is read again."""
+
+    def registrations_changed(self, certificate_ids: set[CertificateId]) -> None: ...
+
+
+class _Batch:
+    """One call of the store under way. `dirty`: keys that changed meanwhile, whose answers are read again."""
+
+    __slots__ = ("dirty", "futures", "ticket")
+
+    def __init__(self, futures: dict[Key, asyncio.Future[Principal | None]], ticket: int) -> None:
+        self.futures = futures
+        self.ticket = ticket
+        self.dirty: set[Key] = set()
+
+
+class PrincipalCache:
+    """
+    Principals by (scope, certificateId), bounded; only what is registered is kept.
+
+    Belongs to one event loop. `get`, `attach` and `detach` are synchronous and cheap.
+    """
+
+    def __init__(self, store: Store, clock: Clock, *, limit: int = MAX_PRINCIPALS) -> None:
+        self._store = store
+        self._clock = clock
+        self._limit = limit
+        self._data_plane: DataPlane | None = None
+        self._entries: dict[Key, Principal] = {}
+        self._live: dict[Key, set[LivePrincipal]] = {}
+        self._by_thing: dict[tuple[Scope, str], tuple[CertificateId, ...]] = {}
+        self._slots: weakref.WeakValueDictionary[tuple[Scope, str], PolicySlot] = weakref.WeakValueDictionary()
+        self._recent: deque[Policy] = deque(maxlen=RECENT_POLICIES)
+        self._tickets = itertools.count(1)
+        self._waiting: dict[Key, asyncio.Future[Principal | None]] = {}
+        self._batches: set[_Batch] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._start_scheduled = False
+        self._listeners: list[RegistrationListener] = []
+        self.get = self._entries.get
+        """The principal if it is in memory; None says nothing about the registry."""
+
+    def command(self, data_plane: DataPlane) -> None:
+        """From now on `apply` cuts connections through `data_plane`."""
+        self._data_plane = data_plane
+
+    def listen(self, listener: RegistrationListener) -> None:
+        """`listener` hears of changed registrations."""
+        self._listeners.append(listener)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    # --- reading ----------------------------------------------------------------------------------------------
+
+    async def load(self, key: Key) -> Principal | None:
+        """
+        The principal, from memory or the store; None: not registered.
+
+        Raises:
+            StoreUnavailable: Nothing is known.
+        """
+        entry = self._entries.get(key)
+        if entry is not None:
+            return entry
+        return await asyncio.shield(self._request(key, fresh=False))
+
+    def _request(self, key: Key, *, fresh: bool) -> asyncio.Future[Principal | None]:
+        """A future of a read; with `fresh`, of one that starts after this call."""
+        future = self._waiting.get(key)
+        if future is not None:
+            return future
+        if not fresh:
+            for batch in self._batches:
+                running = batch.futures.get(key)
+                if running is not None:
+                    return running
+        loop = asyncio.get_running_loop()
+        future = self._waiting[key] = loop.create_future()
+        future.add_done_callback(_seen)
+        if not self._start_scheduled:
+            self._start_scheduled = True
+            loop.call_soon(self._start)
+        return future
+
+    def _start(self) -> None:
+        self._start_scheduled = False
+        waiting, self._waiting = self._waiting, {}
+        keys = iter(waiting.items())
+        while futures := dict(itertools.islice(keys, READ_BATCH)):
+            batch = _Batch(futures, next(self._tickets))
+            self._batches.add(batch)
+            task = asyncio.get_running_loop().create_task(self._read(batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _read(self, batch: _Batch) -> None:
+        keys = list(batch.futures)
+        try:
+            records = await self._store.principals(keys)
+        except BaseException as error:
+            self._batches.discard(batch)
+            for key, future in batch.futures.items():
+                if key in batch.dirty:
+                    self._chain(key, future)
+                elif not future.done():
+                    future.set_exception(error if isinstance(error, Exception) else ConnectionError("shutting down"))
+            if not isinstance(error, Exception):
+                raise
+            return
+        self._batches.discard(batch)
+        for key, record in zip(keys, records, strict=True):
+            future = batch.futures[key]
+            if key in batch.dirty:
+                self._chain(key, future)
+                continue
+            try:
+                entry = self._install(key, record, batch.ticket)
+            except Exception as error:
+                if not future.done():
+                    future.set_exception(error)
+                continue
+            if not future.done():
+                future.set_result(entry)
+
+    def _chain(self, key: Key, future: asyncio.Future[Principal | None]) -> None:
+        """`future` gets the answer of a read that starts now."""
+
+        def copy(newer: asyncio.Future[Principal | None]) -> None:
+            if future.done():
+                return
+            if newer.cancelled():
+                future.cancel()
+                return
+            error = newer.exception()
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(newer.result())
+
+        self._request(key, fresh=True).add_done_callback(copy)
+
+    # --- what is kept -----------------------------------------------------------------------------------------
+
+    def _install(self, key: Key, record: PrincipalRecord | None, ticket: int) -> Principal | None:
+        known = self._entries.get(key)
+        if known is not None and known.ticket > ticket:
+            return known
+        if record is None:
+            self._remove(key)
+            self._tell(key, None)
+            return None
+        scope = key[0]
+        entry = Principal(key, record, tuple(self._slot(scope, each, ticket) for each in record.policies), ticket)
+        if known is not None:
+            entry.broken_rules = known.broken_rules
+            entry.admitted_at = known.admitted_at
+            self._unlink(known)
+        self._entries[key] = entry
+        for thing in entry.things:
+            place = (scope, thing.thing_name)
+            self._by_thing[place] = (*self._by_thing.get(place, ()), key[1])
+        self._tell(key, entry)
+        if len(self._entries) > self._limit:
+            self._evict()
+        return entry
+
+    def _slot(self, scope: Scope, attached: AttachedPolicy, ticket: int) -> PolicySlot:
+        place = (scope, str(attached.policy_name))
+        slot = self._slots.get(place)
+        if slot is None:
+            slot = self._slots[place] = PolicySlot(scope, attached.policy_name, self._recent)
+        if ticket > slot.ticket:
+            slot.ticket = ticket
+            if slot.put(attached.version_id, attached.document):
+                self._tell_slot(slot)
+        return slot
+
+    def _remove(self, key: Key) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._unlink(entry)
+
+    def _unlink(self, entry: Principal) -> None:
+        """Nothing leads to `entry` any more, which is replaced or forgotten."""
+        scope, certificate_id = entry.key
+        for connection in self._live.get(entry.key, ()):
+            for slot in entry.slots:
+                slot.live.discard(connection)
+        for thing in entry.things:
+            place = (scope, thing.thing_name)
+            left = tuple(each for each in self._by_thing.get(place, ()) if each != certificate_id)
+            if left:
+                self._by_thing[place] = left
+            else:
+                self._by_thing.pop(place, None)
+
+    def _evict(self) -> None:
+        """The oldest go, but those in use get a second life: a hit costs nothing, an eviction a short walk."""
+        now = self._clock.monotonic()
+        for _ in range(min(64, len(self._entries))):
+            if len(self._entries) <= self._limit:
+                return
+            key = next(iter(self._entries))
+            entry = self._entries[key]
+            if self._pinned(entry, now):
+                del self._entries[key]
+                self._entries[key] = entry
+            else:
+                self._remove(key)
+
+    def _pinned(self, entry: Principal, now: float) -> bool:
+        return entry.key in self._live or now - entry.admitted_at < ADMITTED_GRACE_S
+
+    # --- live connections -------------------------------------------------------------------------------------
+
+    def attach(self, connection: LivePrincipal, principal: Principal) -> None:
+        """`connection` hears of every change of its principal until `detach`."""
+        self._live.setdefault(connection.key, set()).add(connection)
+        for slot in principal.slots:
+            slot.live.add(connection)
+
+    def detach(self, connection: LivePrincipal) -> None:
+        """`connection` is gone; nothing happens when it was never attached."""
+        connections = self._live.get(connection.key)
+        if connections is None or connection not in connections:
+            return
+        connections.discard(connection)
+        if not connections:
+            del self._live[connection.key]
+        entry = self._entries.get(connection.key)
+        for slot in entry.slots if entry is not None else ():
+            slot.live.discard(connection)
+
+    def live(self, key: Key) -> int:
+        """How many attached connections the principal has."""
+        return len(self._live.get(key, ()))
+
+    def _tell(self, key: Key, entry: Principal | None) -> None:
+        for connection in tuple(self._live.get(key, ())):
+            for slot in entry.slots if entry is not None else ():
+                slot.live.add(connection)
+            connection.principal_changed(entry)
+
+    def _tell_slot(self, slot: PolicySlot) -> None:
+        for connection in tuple(slot.live):
+            entry = self._entries.get(connection.key)
+            if entry is not None:
+                connection.principal_changed(entry)
+
+    # --- changes ----------------------------------------------------------------------------------------------
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        """
+        This process obeys `changes` when this returns: the next packet is judged by what the store says now.
+
+        Connections of certificates that are no longer usable are cut. When the
+        store does not answer, the principals concerned are forgotten and their
+        connections cut: they come back when it does. Never raises but for
+        cancellation.
+        """
+        principals: set[Key] = set()
+        policies: set[tuple[Scope, str]] = set()
+        registrations: set[CertificateId] = set()
+        for change in changes:
+            self._sort(change, principals, policies, registrations)
+        if registrations:
+            for listener in self._listeners:
+                listener.registrations_changed(registrations)
+        now = self._clock.monotonic()
+        reload: list[Key] = []
+        for key in principals:
+            entry = self._entries.get(key)
+            if key in self._live or (entry is not None and self._pinned(entry, now)):
+                reload.append(key)
+            else:
+                self._remove(key)
+        if not reload and not policies:
+            return
+        await asyncio.gather(self._reload(reload), *(self._reload_policy(scope, name) for scope, name in policies))
+        self._cut(reload)
+        if self._data_plane is not None:
+            self._data_plane.authorizations_changed()
+
+    def _sort(
+        self,
+        change: Change,
+        principals: set[Key],
+        policies: set[tuple[Scope, str]],
+        registrations: set[CertificateId],
+    ) -> None:
+        scope, subject = change.scope, change.subject
+        match change.kind:
+            case ChangeKind.CERTIFICATE | ChangeKind.PRINCIPAL_POLICIES | ChangeKind.PRINCIPAL_THINGS:
+                certificate_id = CertificateId(subject)
+                if change.kind is ChangeKind.CERTIFICATE:
+                    registrations.add(certificate_id)
+                if scope is None:
+                    return
+                key = (scope, certificate_id)
+                for batch in self._batches:
+                    if key in batch.futures:
+                        batch.dirty.add(key)
+                if key in self._entries or key in self._live:
+                    principals.add(key)
+            case ChangeKind.POLICY if scope is not None:
+                self._soil(key for batch in self._batches for key in batch.futures if key[0] == scope)
+                if (scope, subject) in self._slots:
+                    policies.add((scope, subject))
+            case ChangeKind.THING if scope is not None:
+                self._soil(key for batch in self._batches for key in batch.futures if key[0] == scope)
+                principals.update((scope, each) for each in self._by_thing.get((scope, subject), ()))
+            case ChangeKind.ACCOUNT:
+                account = AccountId(subject)
+                self._soil(key for batch in self._batches for key in batch.futures if key[0].account == account)
+                principals.update(self._keys_of(account))
+            case _:
+                pass
+
+    def _soil(self, keys: Iterable[Key]) -> None:
+        changed = set(keys)
+        for batch in self._batches:
+            batch.dirty |= changed & batch.futures.keys()
+
+    def _keys_of(self, account: AccountId) -> Iterator[Key]:
+        for key in itertools.chain(self._entries, self._live):
+            if key[0].account == account:
+                yield key
+
+    async def _reload(self, keys: Sequence[Key]) -> None:
+        results = await asyncio.gather(
+            *(asyncio.shield(self._request(key, fresh=True)) for key in keys), return_exceptions=True
+        )
+        for key, result in zip(keys, results, strict=True):
+            if isinstance(result, BaseException):
+                log.error("a changed principal cannot be read; its connections are cut: %s", result)
+                self._remove(key)
+                self._tell(key, None)
+
+    async def _reload_policy(self, scope: Scope, name: str) -> None:
+        ticket = next(self._tickets)
+        try:
+            record = await self._store.policy(scope, PolicyName(name))
+        except Exception as error:
+            log.error("a changed policy cannot be read; the connections under it are cut: %s", error)
+            self._forget_policy(scope, name)
+            return
+        slot = self._slots.get((scope, name))
+        if slot is None or slot.ticket > ticket:
+            return
+        slot.ticket = ticket
+        if slot.put(record.default_version_id, record.document) if record is not None else slot.put("", None):
+            self._tell_slot(slot)
+
+    def _forget_policy(self, scope: Scope, name: str) -> None:
+        slot = self._slots.pop((scope, name), None)
+        if slot is None:
+            return
+        keys = [key for key, entry in self._entries.items() if slot in entry.slots]
+        for key in keys:
+            self._remove(key)
+            self._tell(key, None)
+        self._cut(keys)
+
+    def _cut(self, keys: Iterable[Key]) -> None:
+        if self._data_plane is None:
+            return
+        for key in keys:
+            entry = self._entries.get(key)
+            if entry is None or not entry.usable:
+                try:
+                    self._data_plane.disconnect_principal(key[0], key[1], DISCONNECT_REASON)
+                except Exception:
+                    log.exception("the connections of a certificate could not be cut")
+
+    async def close(self) -> None:
+        """No read is under way any more."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _seen(future: asyncio.Future[Principal | None]) -> None:
+    """A future that nobody waits for any more does not complain about its error."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,115 @@
+"""Refusals, made from what is known about a connection and handed to the sink."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cryptography import x509
+
+from handfast.core.identity.ids import AccountId, Scope
+from handfast.core.identity.refusal import Reason, Refusal, Stage
+from handfast.core.pki import names
+from handfast.ports import Clock, RefusalSink
+from handfast.seam import TLSFacts
+
+MAX_TEXT_CHARACTERS = 512
+MAX_FACTS = 40
+
+
+def _bounded(text: str, limit: int = MAX_TEXT_CHARACTERS) -> str:
+    return text if len(text) <= limit else text[:limit] + "…"
+
+
+class Recorder:
+    """Turns a connection's facts into a `Refusal`, bounded in size, and records it. Never raises."""
+
+    def __init__(self, sink: RefusalSink, clock: Clock) -> None:
+        self._sink = sink
+        self._clock = clock
+
+    def worth_examining(self, address: str) -> bool:
+        """False while refusals from `address` are only counted: nobody would read what an examination finds."""
+        return not self._sink.suppressing(address)
+
+    def record(
+        self,
+        stage: Stage,
+        reasons: tuple[Reason, ...],
+        facts: TLSFacts | None,
+        scope: Scope | None,
+        *,
+        account: AccountId | None = None,
+        address: str = "",
+        client_id: str | None = None,
+        resource: str | None = None,
+        details: Mapping[str, str] | None = None,
+        trace_id: str | None = None,
+    ) -> str:
+        """
+        Record it; the trace id.
+
+        `scope` says whose it is, or `account` alone where the region is not
+        known; None belongs to the operator. `trace_id` joins it to another one.
+        """
+        trace = trace_id if trace_id is not None else self._sink.trace_id()
+        source = address or (facts.peer_address if facts is not None else "")
+        about: dict[str, str] = {}
+        serial = None
+        if not self._sink.suppressing(source):
+            about, serial = _facts(facts, details)
+        self._sink.record(
+            Refusal(
+                trace_id=trace,
+                at=self._clock.now(),
+                stage=stage,
+                reasons=tuple(Reason(reason.code, _bounded(reason.detail)) for reason in reasons[:16]),
+                address=_bounded(source, 64),
+                account=scope.account if scope is not None else account,
+                region=scope.region if scope is not None else None,
+                sni=_bounded(facts.sni, 256) if facts is not None and facts.sni is not None else None,
+                alpn=_bounded(facts.alpn, 256) if facts is not None and facts.alpn is not None else None,
+                certificate_id=facts.certificate_id or None if facts is not None else None,
+                serial_number=serial,
+                client_id=_bounded(client_id, 256) if client_id is not None else None,
+                resource=_bounded(resource) if resource is not None else None,
+                facts=about,
+            )
+        )
+        return trace
+
+
+def _facts(facts: TLSFacts | None, details: Mapping[str, str] | None) -> tuple[dict[str, str], str | None]:
+    """The facts as bounded text, and the certificate's serial number in hex."""
+    about: dict[str, str] = {}
+    serial: str | None = None
+    if facts is not None:
+        about["listener"] = str(facts.listener)
+        about["peer_port"] = str(facts.peer_port)
+        about["tls_version"] = facts.version
+        about["cipher"] = facts.cipher
+        if facts.group:
+            about["group"] = facts.group
+        about["chain"] = facts.chain_kind
+        if facts.certificate_der:
+            serial = _add_certificate(about, facts.certificate_der)
+        for name, value in facts.offered.items():
+            about[f"offered_{name}"] = value
+    if details:
+        about.update(details)
+    bounded = {_bounded(name, 64): _bounded(value) for name, value in list(about.items())[:MAX_FACTS]}
+    return bounded, serial
+
+
+def _add_certificate(about: dict[str, str], der: bytes) -> str | None:
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        serial = f"{certificate.serial_number:x}"
+        about["certificate_not_before"] = f"{certificate.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}"
+        about["certificate_not_after"] = f"{certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
+        about["certificate_serial"] = serial
+        about["certificate_subject"] = names.display(certificate.subject)
+        about["certificate_issuer"] = names.display(certificate.issuer)
+    except Exception as error:  # a device chooses what its certificate says; recording must not fail over it
+        about["certificate_unreadable"] = type(error).__name__
+        return about.get("certificate_serial")
+    return serial

@@ -1,0 +1,483 @@
+"""
+Who gets in: the verdict of every connection, in the order of the contract.
+
+Account and region, then the certificate, then `iot:Connect` and the Will. What
+a peer may learn of a refusal is its trace id; the record holds every reason
+that was found. An error of ours refuses.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from cryptography import x509
+
+from handfast.core.identity.ids import AccountId, CertificateId, Scope
+from handfast.core.identity.records import CertificateStatus, EndpointRecord
+from handfast.core.identity.refusal import Reason, ReasonCode, Stage
+from handfast.core.pki import keys
+from handfast.core.policy.actions import Action
+from handfast.ports import Clock, Store
+from handfast.seam import Admitted, Authorizer, ConnectRequest, Refused, TLSFacts
+from handfast.services.authorization import PolicyAuthorizer
+from handfast.services.principals import Key, Principal, PrincipalCache
+from handfast.services.recording import Recorder
+
+log = logging.getLogger(__name__)
+
+MAX_STAND_INS = 200_000
+MAX_SCOPES_SEARCHED = 256
+"""Endpoints in which a certificate is looked for when it is not registered where it was presented."""
+_LOAD_ATTEMPTS = 3
+
+_STATUS_REASONS = {
+    CertificateStatus.INACTIVE: ReasonCode.CERTIFICATE_INACTIVE,
+    CertificateStatus.REGISTER_INACTIVE: ReasonCode.CERTIFICATE_INACTIVE,
+    CertificateStatus.REVOKED: ReasonCode.CERTIFICATE_REVOKED,
+    CertificateStatus.PENDING_TRANSFER: ReasonCode.CERTIFICATE_PENDING_TRANSFER,
+    CertificateStatus.PENDING_ACTIVATION: ReasonCode.CERTIFICATE_PENDING_ACTIVATION,
+}
+
+
+class Endpoints(Protocol):
+    """The endpoints of all accounts, in memory."""
+
+    def resolve_sni(self, name: str) -> Scope | None: ...
+    def endpoint_name(self, scope: Scope) -> str: ...  # KeyError: the scope has none
+    def all(self) -> Sequence[EndpointRecord]: ...
+
+
+IssuerScope = Callable[[bytes], Scope | None]
+"""The scope whose DEFAULT-mode CA directly signed this certificate (DER), if there is one."""
+
+
+class _Naming(Enum):
+    """What the client's server name says about the account."""
+
+    ENDPOINT = "endpoint"
+    STAND_IN = "stand-in"
+    NONE = "none"
+    UNKNOWN = "unknown"
+
+
+class _Place(NamedTuple):
+    """Step 2 settled: where the certificate is looked up, and the endpoint's name there."""
+
+    scope: Scope
+    domain_name: str
+
+
+class _NotPlaced(NamedTuple):
+    """Step 2 failed. `scope` is whose refusal it is, if anyone's."""
+
+    reasons: tuple[Reason, ...]
+    scope: Scope | None = None
+
+
+def normal_name(name: str) -> str:
+    """A server name as it is compared: ASCII lower case, without the root's dot, an address in its shortest form."""
+    # Only ASCII has case here: str.lower() would also fold look-alikes such as the Kelvin sign.
+    text = name.lower() if name.isascii() else name
+    text = text.removesuffix(".") or text
+    if ":" in text:
+        try:
+            return str(ipaddress.ip_address(text.removeprefix("[").removesuffix("]")))
+        except ValueError:
+            return text
+    return text
+
+
+class Verdict:
+    """`seam.Plane`: judges connections from memory where it can, and records every refusal."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        principals: PrincipalCache,
+        endpoints: Endpoints,
+        recorder: Recorder,
+        clock: Clock,
+        region: str,
+        first_account: AccountId,
+        local_names: Iterable[str] = ("localhost", "127.0.0.1", "::1"),
+        lenient_sni: bool = True,
+        issuer_scope: IssuerScope | None = None,
+    ) -> None:
+        """
+        Args:
+            region: The server's `--region`, in which DEFAULT registrations are looked up.
+            first_account: Whose endpoint the local names stand for in the end.
+            local_names: Local names and `--server-name`s; stand-ins when `lenient_sni`.
+            issuer_scope: None until CAs can be registered.
+        """
+        self._store = store
+        self._principals = principals
+        self._endpoints = endpoints
+        self._recorder = recorder
+        self._clock = clock
+        self._region = region
+        self._first = Scope(first_account, region)
+        self._local_names = frozenset(map(normal_name, local_names)) if lenient_sni else frozenset()
+        self._issuer_scope = issuer_scope
+        # The DEFAULT registration of a certificate, or None for none; kept only for certificates that were admitted.
+        self._defaults: dict[CertificateId, Scope | None] = {}
+        self._registrations = 0
+        principals.listen(self)
+
+    def registrations_changed(self, certificate_ids: set[CertificateId]) -> None:
+        """What was remembered about where these are registered is forgotten."""
+        self._registrations += 1
+        for certificate_id in certificate_ids:
+            self._defaults.pop(certificate_id, None)
+
+    # --- steps 2 and 3: who is it? ----------------------------------------------------------------------------
+
+    def identify_now(self, facts: TLSFacts) -> Admitted | Refused | None:
+        """The verdict from memory; None: await `identify`."""
+        try:
+            place = self._place_now(facts)
+            if place is None:
+                return None
+            principal = self._principals.get((place.scope, facts.certificate_id))
+            if principal is None:
+                return None
+            return self._admit(principal, place, facts) or self._refuse_certificate(principal, place.scope, facts)
+        except Exception as error:
+            return self._internal(Stage.CERTIFICATE, facts, error)
+
+    async def identify(self, facts: TLSFacts) -> Admitted | Refused:
+        """The verdict, with whatever has to be read."""
+        try:
+            before = self._registrations
+            place = await self._place(facts)
+            if isinstance(place, _NotPlaced):
+                trace = self._recorder.record(Stage.ACCOUNT, place.reasons, facts, place.scope)
+                return Refused(trace)
+            principal = await self._load((place.scope, facts.certificate_id))
+            if principal is None:
+                return await self._refuse_unregistered(place, facts)
+            self._remember_default(facts, place.scope, before)
+            return self._admit(principal, place, facts) or self._refuse_certificate(principal, place.scope, facts)
+        except Exception as error:
+            return self._internal(Stage.CERTIFICATE, facts, error)
+
+    def _naming(self, facts: TLSFacts) -> tuple[_Naming, str, Scope | None]:
+        if facts.sni is None:
+            return _Naming.NONE, "", None
+        name = normal_name(facts.sni)
+        scope = self._endpoints.resolve_sni(name)
+        if scope is not None:
+            return _Naming.ENDPOINT, name, scope
+        return (_Naming.STAND_IN if name in self._local_names else _Naming.UNKNOWN), name, None
+
+    def _place_now(self, facts: TLSFacts) -> _Place | None:
+        naming, name, scope = self._naming(facts)
+        if scope is not None:
+            return _Place(scope, name)
+        if naming is _Naming.UNKNOWN or facts.certificate_id not in self._defaults:
+            return None
+        default = self._defaults[facts.certificate_id]
+        if default is None:
+            if naming is _Naming.NONE:
+                return None
+            default = self._stand_in(facts)
+        return _Place(default, self._endpoint_name(default, name))
+
+    async def _place(self, facts: TLSFacts) -> _Place | _NotPlaced:
+        naming, name, scope = self._naming(facts)
+        if scope is not None:
+            return _Place(scope, name)
+        if naming is _Naming.UNKNOWN:
+            return await self._unknown_endpoint(facts, name)
+        defaults = await self._store.default_registrations(self._region, facts.certificate_id)
+        if len(defaults) > 1:
+            return _NotPlaced(
+                (
+                    Reason(
+                        ReasonCode.ACCOUNT_AMBIGUOUS, f"{len(defaults)} accounts in {self._region} have it registered"
+                    ),
+                )
+            )
+        if defaults:
+            return _Place(defaults[0], self._endpoint_name(defaults[0], name))
+        if naming is _Naming.STAND_IN:
+            scope = self._stand_in(facts)
+            return _Place(scope, self._endpoint_name(scope, name))
+        return await self._without_server_name(facts)
+
+    def _stand_in(self, facts: TLSFacts) -> Scope:
+        """Whom a local name stands for when the certificate has no DEFAULT registration."""
+        if self._issuer_scope is not None:
+            scope = self._issuer_scope(facts.certificate_der)
+            if scope is not None:
+                return scope
+        return self._first
+
+    async def _unknown_endpoint(self, facts: TLSFacts, name: str) -> _NotPlaced:
+        """The device's own account sees it, where there is one: it is its device that has a wrong endpoint."""
+        reasons = [Reason(ReasonCode.ENDPOINT_UNKNOWN, f"no endpoint here is called {name}")]
+        found = await self._registered_in(facts, self._region, besides=None)
+        if not found:
+            reasons.append(Reason(ReasonCode.CERTIFICATE_NOT_REGISTERED, f"nor is it registered in {self._region}"))
+        return _NotPlaced((*reasons, *self._certificate_reasons(facts)), found[0] if found else None)
+
+    async def _without_server_name(self, facts: TLSFacts) -> _NotPlaced:
+        found = await self._registered_in(facts, self._region, besides=None)
+        if not found:
+            reasons = (
+                Reason(
+                    ReasonCode.CERTIFICATE_NOT_REGISTERED,
+                    f"no server name was sent, and the certificate has no DEFAULT-mode registration in {self._region}",
+                ),
+                *self._certificate_reasons(facts),
+            )
+            return _NotPlaced(reasons)
+        reason = Reason(
+            ReasonCode.SNI_REQUIRED,
+            "no server name was sent, and the certificate is registered in SNI_ONLY mode: the endpoint's name has to "
+            "say which account is meant",
+        )
+        return _NotPlaced((reason, *self._certificate_reasons(facts)), found[0])
+
+    def _endpoint_name(self, scope: Scope, otherwise: str) -> str:
+        try:
+            return self._endpoints.endpoint_name(scope)
+        except KeyError:
+            return otherwise
+
+    async def _load(self, key: Key) -> Principal | None:
+        """The principal as memory has it after the read, so that a change in between is not overlooked."""
+        for _ in range(_LOAD_ATTEMPTS):
+            loaded = await self._principals.load(key)
+            current = self._principals.get(key)
+            if loaded is None and current is None:
+                return None
+            if current is not None:
+                return current
+        raise RuntimeError("the registration changes faster than it can be read")
+
+    def _remember_default(self, facts: TLSFacts, scope: Scope, before: int) -> None:
+        """Called when all was read; `before` tells whether registrations changed meanwhile."""
+        if before != self._registrations or self._naming(facts)[0] is _Naming.ENDPOINT:
+            return
+        principal = self._principals.get((scope, facts.certificate_id))
+        if principal is None:
+            return
+        if len(self._defaults) >= MAX_STAND_INS:
+            self._defaults.pop(next(iter(self._defaults)))
+        self._defaults[facts.certificate_id] = scope if principal.default_mode else None
+
+    def _admit(self, principal: Principal, place: _Place, facts: TLSFacts) -> Admitted | None:
+        """Step 3 from what is in memory; None: refused."""
+        now = self._clock.now().timestamp()
+        if principal.broken_rules is None:
+            principal.broken_rules = tuple(_broken_rules(facts.certificate_der))
+        if principal.broken_rules or not principal.usable or not principal.valid_at(now):
+            return None
+        principal.admitted_at = self._clock.monotonic()
+        admitted = principal.admitted
+        if admitted is None or admitted.domain_name != place.domain_name:
+            admitted = principal.admitted = Admitted(
+                place.scope, facts.certificate_id, place.domain_name, principal.not_after
+            )
+        return admitted
+
+    # --- refusals of steps 2 and 3 ----------------------------------------------------------------------------
+
+    def _refuse_certificate(self, principal: Principal, scope: Scope, facts: TLSFacts) -> Refused:
+        return Refused(self._recorder.record(Stage.CERTIFICATE, self._standing(principal), facts, scope))
+
+    async def _refuse_unregistered(self, place: _Place, facts: TLSFacts) -> Refused:
+        others = await self._registered_in(facts, place.scope.region, besides=place.scope)
+        certificate = self._certificate_reasons(facts)
+        where = f"account {place.scope.account} in {place.scope.region}"
+        not_registered = Reason(ReasonCode.CERTIFICATE_NOT_REGISTERED, f"not registered in {where}")
+        if not others:
+            return Refused(self._recorder.record(Stage.CERTIFICATE, (not_registered, *certificate), facts, place.scope))
+        foreign = Reason(
+            ReasonCode.ENDPOINT_OF_ANOTHER_ACCOUNT,
+            f"the server name leads to {where}, the certificate to another account",
+        )
+        trace = self._recorder.record(Stage.ACCOUNT, (foreign, not_registered, *certificate), facts, place.scope)
+        # Whose device it is sees the refusal too, and learns no other account's number from it.
+        theirs = Reason(
+            ReasonCode.ENDPOINT_OF_ANOTHER_ACCOUNT, "the device asked for an endpoint that is not this account's"
+        )
+        for scope in others[:4]:
+            self._recorder.record(Stage.ACCOUNT, (theirs, *certificate), facts, scope, trace_id=trace)
+        return Refused(trace)
+
+    async def _registered_in(self, facts: TLSFacts, region: str, *, besides: Scope | None) -> list[Scope]:
+        """Where else in the region the certificate is registered; for the record only, so bounded and best effort."""
+        if not self._recorder.worth_examining(facts.peer_address):
+            return []
+        scopes = [each.scope for each in self._endpoints.all() if each.scope.region == region and each.scope != besides]
+        found = await self._store.principals([(scope, facts.certificate_id) for scope in scopes[:MAX_SCOPES_SEARCHED]])
+        places = [principal.certificate.scope for principal in found if principal is not None]
+        for scope in await self._store.default_registrations(region, facts.certificate_id):
+            if scope != besides and scope not in places:
+                places.append(scope)
+        return places
+
+    def _certificate_reasons(self, facts: TLSFacts) -> tuple[Reason, ...]:
+        """What is wrong with a certificate that is not registered, besides that."""
+        if not self._recorder.worth_examining(facts.peer_address):
+            return ()
+        return tuple(_reason(*broken) for broken in _broken_rules(facts.certificate_der, now=self._clock.now()))
+
+    def _standing(self, principal: Principal | None) -> tuple[Reason, ...]:
+        """Every reason why the principal may not be connected at this moment; empty when it may."""
+        if principal is None:
+            return (Reason(ReasonCode.CERTIFICATE_NOT_REGISTERED, "its registration is gone"),)
+        now = self._clock.now().timestamp()
+        if principal.usable and not principal.broken_rules and principal.valid_at(now):
+            return ()
+        reasons: list[Reason] = []
+        if principal.status in _STATUS_REASONS:
+            reasons.append(Reason(_STATUS_REASONS[principal.status], f"its status is {principal.status}"))
+        if not principal.account_enabled:
+            reasons.append(Reason(ReasonCode.ACCOUNT_DISABLED, f"account {principal.key[0].account} is disabled"))
+        if now < principal.not_before:
+            reasons.append(
+                Reason(ReasonCode.CERTIFICATE_NOT_YET_VALID, f"it is not valid before {_instant(principal.not_before)}")
+            )
+        if not principal.valid_at(max(now, principal.not_before)):
+            reasons.append(Reason(ReasonCode.CERTIFICATE_EXPIRED, f"it expired at {_instant(principal.not_after)}"))
+        reasons.extend(_reason(*broken) for broken in principal.broken_rules or ())
+        return tuple(reasons)
+
+    def _internal(self, stage: Stage, facts: TLSFacts | None, error: Exception, scope: Scope | None = None) -> Refused:
+        """Refused by an error of ours: the log has it, the peer and the record learn its kind at most."""
+        log.error("a verdict failed inside and refuses", exc_info=error)
+        reason = Reason(ReasonCode.INTERNAL, type(error).__name__)
+        return Refused(self._recorder.record(stage, (reason,), facts, scope))
+
+    # --- step 4: what may it do? ------------------------------------------------------------------------------
+
+    def connect(self, facts: TLSFacts, admitted: Admitted, request: ConnectRequest) -> Authorizer | Refused:
+        """`iot:Connect` and the Will's rights. The answer hears of every change until `disconnected`."""
+        try:
+            return self._connect(facts, admitted, request)
+        except Exception as error:
+            return self._internal(Stage.CONNECT, facts, error, admitted.scope)
+
+    def _connect(self, facts: TLSFacts, admitted: Admitted, request: ConnectRequest) -> Authorizer | Refused:
+        key = (admitted.scope, admitted.certificate_id)
+        principal = self._principals.get(key)
+        standing = self._standing(principal)
+        if principal is None or standing:
+            # It was admitted a moment ago: its registration changed in between.
+            return Refused(
+                self._recorder.record(Stage.CERTIFICATE, standing, facts, admitted.scope, client_id=request.client_id)
+            )
+        authorizer = self._authorizer(key, principal, facts, request.client_id)
+        needed = [(Stage.CONNECT, Action.CONNECT, f"client/{request.client_id}")]
+        if request.will_topic is not None:
+            needed.append((Stage.WILL, Action.PUBLISH, f"topic/{request.will_topic}"))
+            if request.will_retain:
+                needed.append((Stage.WILL, Action.RETAIN_PUBLISH, f"topic/{request.will_topic}"))
+        for stage, action, resource in needed:
+            decision = authorizer.check(action, resource)
+            if not decision.allowed:
+                return Refused(authorizer.deny(stage, action, resource, decision))
+        self._principals.attach(authorizer, principal)
+        return authorizer
+
+    def http(self, facts: TLSFacts, admitted: Admitted) -> Authorizer:
+        """For one HTTPS request; judged by what the registry says at this moment."""
+        key = (admitted.scope, admitted.certificate_id)
+        principal = self._principals.get(key)
+        if principal is not None:
+            principal.admitted_at = self._clock.monotonic()
+        return self._authorizer(key, principal, facts, None)
+
+    def _authorizer(
+        self, key: Key, principal: Principal | None, facts: TLSFacts, client_id: str | None
+    ) -> PolicyAuthorizer:
+        return PolicyAuthorizer(key, principal, facts, client_id, self._recorder, self._standing)
+
+    def disconnected(self, admitted: Admitted, authorizer: Authorizer, reason: str) -> None:
+        """The connection is gone and hears of nothing any more."""
+        if isinstance(authorizer, PolicyAuthorizer):
+            self._principals.detach(authorizer)
+
+    def may_publish_will(self, admitted: Admitted, authorizer: Authorizer, topic: str, retain: bool) -> bool:
+        """
+        Whether policy allows the Will now; a denial is recorded.
+
+        The certificate's status is not asked: a session that is cut because its
+        certificate left ACTIVE still has its Will published, if the policies that
+        are attached now allow it.
+        """
+        if not isinstance(authorizer, PolicyAuthorizer):
+            return False
+        try:
+            # It may have been detached before its Will fires, and then hears of no change.
+            authorizer.principal_changed(self._principals.get(authorizer.key))
+            for action in (Action.PUBLISH, Action.RETAIN_PUBLISH) if retain else (Action.PUBLISH,):
+                decision = authorizer.check(action, f"topic/{topic}")
+                if not decision.allowed:
+                    authorizer.deny(Stage.WILL, action, f"topic/{topic}", decision)
+                    return False
+            return True
+        except Exception:
+            log.exception("the judgement of a Will failed inside and denies it")
+            return False
+
+    # --- what the data plane refuses by itself ----------------------------------------------------------------
+
+    def refuse(
+        self,
+        stage: Stage,
+        reasons: tuple[Reason, ...],
+        facts: TLSFacts | None,
+        admitted: Admitted | None = None,
+        *,
+        address: str = "",
+        client_id: str | None = None,
+        resource: str | None = None,
+        details: Mapping[str, str] | None = None,
+    ) -> str:
+        """Record it; its trace id. Whose it is: the admitted account, else the account that the server name means."""
+        scope = admitted.scope if admitted is not None else None
+        if scope is None and facts is not None and facts.sni is not None:
+            scope = self._endpoints.resolve_sni(normal_name(facts.sni))
+        return self._recorder.record(
+            stage, reasons, facts, scope, address=address, client_id=client_id, resource=resource, details=details
+        )
+
+
+_RULE_REASONS = {
+    "validity_not_yet": ReasonCode.CERTIFICATE_NOT_YET_VALID,
+    "validity_expired": ReasonCode.CERTIFICATE_EXPIRED,
+    "validity_order": ReasonCode.CERTIFICATE_EXPIRED,
+}
+
+
+def _broken_rules(der: bytes, now: dt.datetime | None = None) -> list[tuple[str, str]]:
+    """The rules of `core.pki.keys` that the certificate breaks, with a sentence each."""
+    try:
+        return [(rule, message) for rule, message in keys.refusals(x509.load_der_x509_certificate(der), now=now)]
+    except Exception as error:
+        return [("key_unreadable", f"The certificate cannot be read ({type(error).__name__}).")]
+
+
+def _reason(rule: str, message: str) -> Reason:
+    code = _RULE_REASONS.get(rule)
+    if code is None:
+        code = (
+            ReasonCode.CERTIFICATE_SIGNATURE_REFUSED
+            if rule.startswith("signature_")
+            else ReasonCode.CERTIFICATE_KEY_REFUSED
+        )
+    return Reason(code, message)
+
+
+def _instant(epoch_s: float) -> str:
+    return f"{dt.datetime.fromtimestamp(epoch_s, dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
