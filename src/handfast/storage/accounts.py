@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from handfast.core.identity.ids import AccountId, Scope
 from handfast.core.identity.records import AccessKeyRecord, AccountRecord, AccountStatus, EndpointRecord
@@ -25,6 +25,7 @@ def create_account(connection: Connection, account: AccountRecord, cause: Cause)
             "name": account.name,
             "status": account.status.value,
             "creation_date": account.creation_date,
+            "position": connection.execute(select(func.count()).select_from(accounts)).scalar_one(),
         },
     ).first()
     if inserted is None:
@@ -40,7 +41,7 @@ def get_account(connection: Connection, account_id: AccountId) -> AccountRecord 
 
 
 def list_accounts(connection: Connection) -> list[AccountRecord]:
-    query = select(accounts).order_by(accounts.c.creation_date, accounts.c.account_id)
+    query = select(accounts).order_by(accounts.c.position, accounts.c.creation_date)
     return [_account(row) for row in connection.execute(query)]
 
 

@@ -84,6 +84,7 @@ accounts = Table(
     Column("name", Text, nullable=False),
     Column("status", Key, nullable=False),
     Column("creation_date", Instant, nullable=False),
+    Column("position", Integer, nullable=False),  # order of creation, whatever the clock said
 )
 
 access_keys = Table(

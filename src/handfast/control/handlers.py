@@ -1,0 +1,37 @@
+"""Every handler by operation name: the table that the wire looks operations up in."""
+
+from __future__ import annotations
+
+from handfast.control.accounts import AccountHandlers
+from handfast.control.certificates import CertificateHandlers
+from handfast.control.context import Handler, answering
+from handfast.control.endpoints import EndpointHandlers, EnsureRegion
+from handfast.control.explain import ExplainHandlers, Refusals
+from handfast.control.policies import PolicyHandlers
+from handfast.control.things import ThingHandlers
+from handfast.services.accounts import Accounts
+from handfast.services.endpoints import EndpointDirectory
+from handfast.services.registry import Registry
+
+
+def build_handlers(registry: Registry, endpoints: EndpointDirectory, ensure_region: EnsureRegion) -> dict[str, Handler]:
+    """The operations of the `iot` model that are built. Each refuses the operator's key."""
+    handlers = (
+        CertificateHandlers(registry.certificates).handlers
+        | ThingHandlers(registry.things).handlers
+        | PolicyHandlers(registry.policies).handlers
+        | EndpointHandlers(endpoints, ensure_region).handlers
+    )
+    return {name: answering(handler) for name, handler in handlers.items()}
+
+
+def build_handfast_handlers(
+    accounts: Accounts, endpoints: EndpointDirectory, ensure_region: EnsureRegion, refusals: Refusals
+) -> dict[str, Handler]:
+    """The operations of /handfast/v1. Those on accounts and keys need the operator's key."""
+    handlers = (
+        AccountHandlers(accounts).handlers
+        | EndpointHandlers(endpoints, ensure_region).own_handlers
+        | ExplainHandlers(refusals).handlers
+    )
+    return {name: answering(handler) for name, handler in handlers.items()}

@@ -1,0 +1,114 @@
+"""The operations on policies and what they are attached to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from handfast.control.context import Handler, Result, cause_of, page_request, present, scope_of
+from handfast.core.identity.arns import certificate_arn, policy_arn, principal_certificate
+from handfast.core.identity.caller import Caller
+from handfast.core.identity.ids import PolicyName
+from handfast.core.identity.records import PolicyRecord
+from handfast.errors import InvalidRequestError, ResourceNotFoundError
+from handfast.services.policies import Policies
+
+
+class PolicyHandlers:
+    """Handlers by operation name in `handlers`."""
+
+    def __init__(self, policies: Policies) -> None:
+        self._policies = policies
+        self.handlers: dict[str, Handler] = {
+            "CreatePolicy": self.create_policy,
+            "GetPolicy": self.get_policy,
+            "DeletePolicy": self.delete_policy,
+            "ListPolicies": self.list_policies,
+            "AttachPolicy": self.attach_policy,
+            "DetachPolicy": self.detach_policy,
+            "ListAttachedPolicies": self.list_attached_policies,
+            "ListTargetsForPolicy": self.list_targets_for_policy,
+        }
+
+    async def create_policy(
+        self, ctx: Caller, *, policy_name: str, policy_document: str, tags: Sequence[Any] | None = None
+    ) -> Result:
+        if tags:
+            raise InvalidRequestError("Tags are not supported yet: create the policy without tags")
+        record = await self._policies.create(
+            scope_of(ctx), cause_of(ctx, "CreatePolicy"), PolicyName(policy_name), policy_document
+        )
+        return _named(record) | {
+            "policy_document": record.document,
+            "policy_version_id": record.default_version_id,
+        }
+
+    async def get_policy(self, ctx: Caller, *, policy_name: str) -> Result:
+        record = await self._policies.get(scope_of(ctx), PolicyName(policy_name))
+        return _named(record) | {
+            "policy_document": record.document,
+            "default_version_id": record.default_version_id,
+            "creation_date": record.creation_date,
+            "last_modified_date": record.last_modified_date,
+            "generation_id": record.generation_id,
+        }
+
+    async def delete_policy(self, ctx: Caller, *, policy_name: str) -> Result:
+        await self._policies.delete(scope_of(ctx), cause_of(ctx, "DeletePolicy"), PolicyName(policy_name))
+        return {}
+
+    async def list_policies(
+        self,
+        ctx: Caller,
+        *,
+        marker: str | None = None,
+        page_size: int | None = None,
+        ascending_order: bool | None = None,
+    ) -> Result:
+        page = await self._policies.list_page(scope_of(ctx), page_request(page_size, marker, ascending=ascending_order))
+        return present(policies=[_named(record) for record in page.items], next_marker=page.marker)
+
+    async def attach_policy(self, ctx: Caller, *, policy_name: str, target: str) -> Result:
+        scope = scope_of(ctx)
+        await self._policies.attach(
+            scope, cause_of(ctx, "AttachPolicy"), PolicyName(policy_name), principal_certificate(scope, target)
+        )
+        return {}
+
+    async def detach_policy(self, ctx: Caller, *, policy_name: str, target: str) -> Result:
+        scope = scope_of(ctx)
+        try:
+            certificate_id = principal_certificate(scope, target)
+        except ResourceNotFoundError:
+            return {}  # the model has no such error for this operation: what is not attached is detached
+        await self._policies.detach(scope, cause_of(ctx, "DetachPolicy"), PolicyName(policy_name), certificate_id)
+        return {}
+
+    async def list_attached_policies(
+        self,
+        ctx: Caller,
+        *,
+        target: str,
+        recursive: bool | None = None,
+        marker: str | None = None,
+        page_size: int | None = None,
+    ) -> Result:
+        # `recursive` adds the policies of a group's parents; a certificate has none.
+        del recursive
+        scope = scope_of(ctx)
+        page = await self._policies.list_attached(
+            scope, principal_certificate(scope, target), page_request(page_size, marker)
+        )
+        return present(policies=[_named(record) for record in page.items], next_marker=page.marker)
+
+    async def list_targets_for_policy(
+        self, ctx: Caller, *, policy_name: str, marker: str | None = None, page_size: int | None = None
+    ) -> Result:
+        scope = scope_of(ctx)
+        page = await self._policies.list_targets(scope, PolicyName(policy_name), page_request(page_size, marker))
+        targets = [certificate_arn(scope, certificate_id) for certificate_id in page.items]
+        return present(targets=targets, next_marker=page.marker)
+
+
+def _named(record: PolicyRecord) -> Result:
+    return {"policy_name": record.policy_name, "policy_arn": policy_arn(record.scope, record.policy_name)}

@@ -1,0 +1,229 @@
+"""Device certificates: issue, register, change status, describe, delete, list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from handfast.core.identity.arns import certificate_arn
+from handfast.core.identity.ids import CertificateId, Scope
+from handfast.core.identity.lifecycle import next_status, register_event, update_event
+from handfast.core.identity.records import CertificateMode, CertificateRecord, CertificateStatus
+from handfast.core.pki import keys
+from handfast.core.pki.pem import ParsedCertificate, read_certificate
+from handfast.errors import (
+    CertificateInputError,
+    CertificateStateError,
+    CertificateValidationError,
+    DeleteConflictError,
+    InvalidRequestError,
+    ResourceAlreadyExistsError,
+    ResourceNotFoundError,
+    ServiceUnavailableError,
+    StoreConflict,
+)
+from handfast.ports import Cause, Change, ChangeKind, Entropy, Page, PageRequest, Store
+from handfast.services.commit import Committer
+from handfast.services.paging import page_of
+
+_ATTEMPTS = 5
+"""Status changes lost to another writer before giving up; each loss means that somebody else won."""
+
+
+class IssuedKeys(Protocol):
+    """A new key pair and its certificate; the private key leaves in the response and is kept nowhere."""
+
+    @property
+    def certificate_pem(self) -> str: ...
+    @property
+    def public_key_pem(self) -> str: ...
+    @property
+    def private_key_pem(self) -> str: ...
+
+
+class Issuer(Protocol):
+    """The device issuing CA (services.authorities)."""
+
+    async def create_keys_and_certificate(self) -> IssuedKeys: ...
+
+    async def issue_from_csr(self, csr_pem: str) -> str:
+        """The certificate as PEM. CertificateInputError: the request cannot be used."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeysAndCertificate:
+    """What CreateKeysAndCertificate answers, once."""
+
+    certificate: CertificateRecord
+    public_key_pem: str
+    private_key_pem: str = field(repr=False)
+
+
+class Certificates:
+    """The use cases of device certificates. Raises ServiceErrors; a status change is obeyed when a call returns."""
+
+    def __init__(self, store: Store, issuer: Issuer, entropy: Entropy, commit: Committer) -> None:
+        self._store = store
+        self._issuer = issuer
+        self._entropy = entropy
+        self._commit = commit
+
+    async def create_keys_and_certificate(
+        self, scope: Scope, cause: Cause, *, set_as_active: bool
+    ) -> KeysAndCertificate:
+        """A new key pair with a registered certificate. The private key exists only in the result."""
+        issued = await self._issuer.create_keys_and_certificate()
+        record = await self._register_issued(scope, cause, issued.certificate_pem, set_as_active=set_as_active)
+        return KeysAndCertificate(record, issued.public_key_pem, issued.private_key_pem)
+
+    async def create_from_csr(
+        self, scope: Scope, cause: Cause, csr_pem: str, *, set_as_active: bool
+    ) -> CertificateRecord:
+        """A certificate for the request's key and subject, registered. The same request twice gives two."""
+        try:
+            pem = await self._issuer.issue_from_csr(csr_pem)
+        except CertificateInputError as error:
+            raise InvalidRequestError(f"The certificate signing request cannot be used: {error}") from error
+        return await self._register_issued(scope, cause, pem, set_as_active=set_as_active)
+
+    async def register_without_ca(
+        self, scope: Scope, cause: Cause, pem: str, status: CertificateStatus | None
+    ) -> CertificateRecord:
+        """The given certificate, registered in this account and region, found by SNI only; INACTIVE unless stated."""
+        try:
+            parsed = read_certificate(pem)
+        except CertificateInputError as error:
+            raise CertificateValidationError(f"The certificate cannot be read: {error}") from error
+        certificate_id = CertificateId(parsed.certificate_id)
+        if await self._store.certificate(scope, certificate_id) is not None:
+            raise already_registered(scope, certificate_id)
+        event = register_event(status or CertificateStatus.INACTIVE)
+        broken = keys.refusals(parsed.cert, now=cause.at)
+        if broken:
+            reasons = "; ".join(rule.message for rule in broken)
+            raise CertificateValidationError(f"The certificate cannot be registered: {reasons}")
+        return await self._insert(
+            scope, cause, parsed, next_status(None, event, certificate_id), CertificateMode.SNI_ONLY
+        )
+
+    async def update_status(
+        self, scope: Scope, cause: Cause, certificate_id: CertificateId, new_status: CertificateStatus
+    ) -> CertificateStatus:
+        """
+        The certificate has the new status and everything obeys it; the status before is returned.
+
+        A race is decided by the store: whoever loses is judged again, from the
+        status that the winner left.
+        """
+        suspect = Change(ChangeKind.CERTIFICATE, scope, certificate_id)
+        for _ in range(_ATTEMPTS):
+            record = await self.describe(scope, certificate_id)
+            new = next_status(record.status, update_event(new_status), certificate_id)
+            if new is record.status:
+                return record.status
+            try:
+                await self._commit(
+                    self._store.set_certificate_status(
+                        scope, certificate_id, expected=record.status, new=new, cause=cause
+                    ),
+                    suspects=[suspect],
+                )
+            except StoreConflict as conflict:
+                if conflict.kind == "missing":
+                    raise not_found(certificate_id) from None
+                if conflict.kind != "status":
+                    raise
+            else:
+                return record.status
+        raise ServiceUnavailableError(f"The status of certificate {certificate_id} keeps changing; try again")
+
+    async def describe(self, scope: Scope, certificate_id: CertificateId) -> CertificateRecord:
+        """The registration, or ResourceNotFoundError."""
+        record = await self._store.certificate(scope, certificate_id)
+        if record is None:
+            raise not_found(certificate_id)
+        return record
+
+    async def delete(self, scope: Scope, cause: Cause, certificate_id: CertificateId, *, force: bool) -> None:
+        """The registration is gone; `force` detaches policies first, and waives nothing else."""
+        arn = certificate_arn(scope, certificate_id)
+        try:
+            await self._commit(
+                self._store.delete_certificate(scope, certificate_id, force=force, cause=cause),
+                suspects=[Change(ChangeKind.CERTIFICATE, scope, certificate_id)],
+            )
+        except StoreConflict as conflict:
+            match conflict.kind:
+                case "missing":
+                    raise not_found(certificate_id) from None
+                case "status" if conflict.facts.get("status") == CertificateStatus.PENDING_TRANSFER:
+                    raise CertificateStateError(
+                        f"Certificate is being transferred; cancel the transfer before deletion. Id: {certificate_id}"
+                    ) from None
+                case "status":
+                    raise CertificateStateError(
+                        f"Certificate must be deactivated (not ACTIVE) before deletion. Id: {certificate_id}"
+                    ) from None
+                case "things":
+                    raise DeleteConflictError(f"Things must be detached before deletion (arn: {arn})") from None
+                case "policies":
+                    raise DeleteConflictError(
+                        f"Certificate policies must be detached before deletion (arn: {arn})"
+                    ) from None
+                case _:
+                    raise
+
+    async def list_page(self, scope: Scope, page: PageRequest) -> Page[CertificateRecord]:
+        """One page, newest first unless `page.ascending`."""
+        return await page_of(self._store.list_certificates(scope, page))
+
+    async def _register_issued(self, scope: Scope, cause: Cause, pem: str, *, set_as_active: bool) -> CertificateRecord:
+        status = CertificateStatus.ACTIVE if set_as_active else CertificateStatus.INACTIVE
+        return await self._insert(scope, cause, read_certificate(pem), status, CertificateMode.DEFAULT)
+
+    async def _insert(
+        self,
+        scope: Scope,
+        cause: Cause,
+        parsed: ParsedCertificate,
+        status: CertificateStatus,
+        mode: CertificateMode,
+    ) -> CertificateRecord:
+        record = CertificateRecord(
+            scope=scope,
+            certificate_id=CertificateId(parsed.certificate_id),
+            pem=parsed.pem,
+            status=status,
+            mode=mode,
+            creation_date=cause.at,
+            last_modified_date=cause.at,
+            not_before=parsed.not_before,
+            not_after=parsed.not_after,
+            generation_id=self._entropy.uuid(),
+        )
+        try:
+            # A gateway may have cached that the certificate is unknown.
+            await self._commit(
+                self._store.insert_certificate(record, cause),
+                suspects=[Change(ChangeKind.CERTIFICATE, scope, record.certificate_id)],
+            )
+        except StoreConflict as conflict:
+            if conflict.kind != "exists":
+                raise
+            raise already_registered(scope, record.certificate_id) from None
+        return record
+
+
+def not_found(certificate_id: CertificateId) -> ResourceNotFoundError:
+    """One answer for an unknown certificate and for another account's."""
+    return ResourceNotFoundError(f"Certificate {certificate_id} does not exist in this account and region")
+
+
+def already_registered(scope: Scope, certificate_id: CertificateId) -> ResourceAlreadyExistsError:
+    """The members name the certificate as this scope sees it, never where else it may be registered."""
+    return ResourceAlreadyExistsError(
+        "The certificate is already provisioned or registered",
+        resourceId=certificate_id,
+        resourceArn=certificate_arn(scope, certificate_id),
+    )

@@ -1,0 +1,109 @@
+"""Which endpoint belongs to which account and region, held in memory for the front door."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from handfast.core.identity.ids import Scope
+from handfast.core.identity.records import EndpointRecord
+from handfast.errors import InvalidRequestError, ServiceUnavailableError, StoreConflict
+from handfast.ports import Cause, Change, ChangeKind, Entropy, Notify, Store
+from handfast.services.commit import Committer
+
+PREFIX_LENGTH = 14
+REGIONS_MAX = 64
+"""Distinct regions with endpoints: each costs server leaves, and an account may name any region it likes."""
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+_REGION = re.compile(r"[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?")
+_ATTEMPTS = 8
+
+
+def check_region(region: str) -> str:
+    """The region, fit to be a label of a host name; InvalidRequestError otherwise."""
+    if not _REGION.fullmatch(region):
+        raise InvalidRequestError("The region of the credential scope is not a region's name, such as us-east-1")
+    return region
+
+
+def new_prefix(entropy: Entropy) -> str:
+    """Fourteen lower-case alphanumerics that begin with a letter."""
+    characters = "a"
+    while len(characters) < PREFIX_LENGTH:
+        # 252 is the largest multiple of 36 in a byte: what is above would make some letters likelier.
+        characters += "".join(_ALPHABET[byte % 36] for byte in entropy.token_bytes(PREFIX_LENGTH) if byte < 252)
+    return characters[:PREFIX_LENGTH]
+
+
+class EndpointDirectory:
+    """
+    Endpoints by scope and by name. Lookups are in memory and never wait.
+
+    `load` before use; `changed` keeps it with the registry. Endpoints are never
+    taken away, so what was found once stays true.
+    """
+
+    def __init__(self, store: Store, entropy: Entropy, domain: str, notify: Notify) -> None:
+        self._store = store
+        self._entropy = entropy
+        self._domain = domain.lower()
+        self._commit = Committer(notify)
+        self._prefixes: dict[Scope, str] = {}
+        self._scopes: dict[str, Scope] = {}  # by full name, data and credentials form
+
+    async def load(self) -> None:
+        """Everything that the store holds is known."""
+        for record in await self._store.endpoints():
+            self._add(record)
+
+    async def changed(self, changes: Sequence[Change]) -> None:
+        """Endpoints that were made, here or by another process, are known. Part of `notify`."""
+        for change in changes:
+            if change.kind is ChangeKind.ENDPOINT and change.scope is not None and change.subject:
+                self._add(EndpointRecord(scope=change.scope, prefix=change.subject))
+
+    async def ensure(self, scope: Scope, cause: Cause) -> str:
+        """The data endpoint's name of the scope, made at first use and stable for ever."""
+        if scope not in self._prefixes:
+            if scope.region not in self.regions() and len(self.regions()) >= REGIONS_MAX:
+                raise InvalidRequestError(f"There are endpoints in {REGIONS_MAX} regions already, which is the maximum")
+            await self._commit(self._make(scope, cause))
+        return self.endpoint_name(scope)
+
+    async def _make(self, scope: Scope, cause: Cause) -> list[Change]:
+        for _ in range(_ATTEMPTS):
+            try:
+                record = await self._store.ensure_endpoint(scope, new_prefix(self._entropy), cause)
+            except StoreConflict as conflict:
+                if conflict.kind != "exists":
+                    raise
+                continue
+            self._add(record)
+            return [Change(ChangeKind.ENDPOINT, scope, record.prefix)]
+        raise ServiceUnavailableError("No free endpoint prefix was found; try again")
+
+    def endpoint_name(self, scope: Scope) -> str:
+        """`{prefix}-ats.iot.{region}.{domain}`; KeyError before `ensure`."""
+        return f"{self._prefixes[scope]}-ats.iot.{scope.region}.{self._domain}"
+
+    def credentials_name(self, scope: Scope) -> str:
+        """`{prefix}.credentials.iot.{region}.{domain}`; KeyError before `ensure`."""
+        return f"{self._prefixes[scope]}.credentials.iot.{scope.region}.{self._domain}"
+
+    def resolve_sni(self, name: str) -> Scope | None:
+        """The scope whose endpoint the name is, in any case of letters; None for any other name."""
+        # Only ASCII has case here: str.lower() would also fold look-alikes such as the Kelvin sign.
+        return self._scopes.get(name.lower()) if name.isascii() else None
+
+    def regions(self) -> frozenset[str]:
+        """The regions that have endpoints."""
+        return frozenset(scope.region for scope in self._prefixes)
+
+    def all(self) -> list[EndpointRecord]:
+        """Every endpoint, by account and region."""
+        return [EndpointRecord(scope=scope, prefix=self._prefixes[scope]) for scope in sorted(self._prefixes)]
+
+    def _add(self, record: EndpointRecord) -> None:
+        self._prefixes[record.scope] = record.prefix
+        self._scopes[self.endpoint_name(record.scope)] = record.scope
+        self._scopes[self.credentials_name(record.scope)] = record.scope

@@ -1,0 +1,29 @@
+"""The registry's use cases in one hand: certificates, things and policies over one store."""
+
+from __future__ import annotations
+
+from handfast.ports import Entropy, Notify, Store
+from handfast.services.certificates import Certificates, Issuer
+from handfast.services.commit import Committer
+from handfast.services.policies import Policies
+from handfast.services.things import Things
+
+
+class Registry:
+    """
+    What the control plane does to the registry.
+
+    Every method takes the scope that it works in and, where it changes
+    something, the cause for the audit row. `notify` is awaited after a commit
+    and before the method returns.
+    """
+
+    def __init__(self, store: Store, issuer: Issuer, entropy: Entropy, notify: Notify) -> None:
+        self._commit = Committer(notify)
+        self.certificates = Certificates(store, issuer, entropy, self._commit)
+        self.things = Things(store, entropy, self._commit)
+        self.policies = Policies(store, entropy, self._commit)
+
+    async def settle(self) -> None:
+        """Every write under way is committed and announced; for shutdown, before the store closes."""
+        await self._commit.settle()
