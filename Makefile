@@ -1,0 +1,90 @@
+# handfast: set-up, running and every check. `make run` and `make test` need no other step before them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ARGS ?=
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check unit e2e bench docs lock clean dev-setup system-packages
+.DELETE_ON_ERROR:
+
+help: ## print this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: $(STAMPS)/package ## create .venv with the locked dependencies and handfast
+
+run: $(STAMPS)/package ## run `handfast serve`; make run ARGS="--mqtt-port 0" passes arguments on
+	@exec $(BIN)/handfast serve $(ARGS)
+
+test: check system-packages ## every test that CI runs
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: dev-setup ## style, types, import directions, stale docs; seconds
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/unit/test_imports.py tests/docs/test_docs.py
+
+unit: dev-setup ## unit tests alone; no services
+	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+
+e2e: dev-setup system-packages ## a real server, driven by software that this project did not write
+	$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
+
+bench: dev-setup ## measure side by side with mosquitto; see benchmarks/README.md
+	$(MAKE) -C benchmarks PYTHON=$(abspath $(BIN)/python) $(ARGS)
+
+docs: dev-setup ## write the generated parts of docs/ anew
+	$(BIN)/python docs/generate.py
+
+lock: ## resolve the dependencies anew into requirements/*.lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet pip-tools
+	build/lock/bin/pip-compile --quiet --upgrade $(LOCK_FLAGS) --output-file requirements/runtime.lock \
+	  pyproject.toml requirements/build.in
+	build/lock/bin/pip-compile --quiet --upgrade $(LOCK_FLAGS) --output-file requirements/dev.lock \
+	  --extra dev --constraint requirements/runtime.lock pyproject.toml requirements/build.in
+LOCK_FLAGS := --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-index-url --no-emit-trusted-host
+
+clean: ## remove what `make` made; never the data directory
+	rm -rf $(VENV) build dist src/handfast.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+dev-setup: $(STAMPS)/dev
+
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "handfast needs Python 3.11 or newer; $(PYTHON) is older or missing: make PYTHON=python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv; } || \
+	  { echo "Python's venv module is missing: sudo apt-get install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/runtime: requirements/runtime.lock | $(STAMPS)/venv
+	$(PIP) install --require-hashes -r requirements/runtime.lock
+	@touch $@
+
+$(STAMPS)/package: pyproject.toml $(STAMPS)/runtime
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(STAMPS)/dev: requirements/dev.lock $(STAMPS)/package
+	$(PIP) install --require-hashes -r requirements/dev.lock
+	@touch $@
+
+# The programs that the end-to-end tests drive. Debian keeps mosquitto in /usr/sbin.
+SYSTEM_PACKAGES := mosquitto mosquitto-clients openssl
+system-packages:
+	@PATH="$$PATH:/usr/sbin"; \
+	for program in mosquitto mosquitto_pub mosquitto_sub openssl; do \
+	  command -v $$program >/dev/null && continue; \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    export DEBIAN_FRONTEND=noninteractive; \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES) && exit 0; \
+	  fi; \
+	  echo "the tests need $$program: sudo apt-get install $(SYSTEM_PACKAGES)" >&2; exit 2; \
+	done
