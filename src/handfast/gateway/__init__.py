@@ -1,1 +1,1 @@
-"""The MQTT data plane: the asyncio shell round core.mqtt."""
+"""The MQTT data plane: connections, routing, Keep Alive, behind `handfast.seam`."""

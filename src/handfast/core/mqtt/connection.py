@@ -253,18 +253,25 @@ class Connection:
             raise protocol_error(f"the packet type {kind} comes from servers only")
         return packet
 
-    def fail(self, violation: ProtocolViolation) -> bytes:
-        """End the connection; what still goes out to say why: CONNACK, DISCONNECT or nothing."""
+    def fail(self, violation: ProtocolViolation, reason_string: str = "") -> bytes:
+        """
+        End the connection; what still goes out to say why: CONNACK, DISCONNECT or nothing.
+
+        `reason_string` goes along in MQTT 5 unless the client wants no problem information.
+        """
         self.ended = True
         reason = violation.reason
+        properties = Properties()
+        if reason_string and self.wants_problem_information:
+            properties.values[Property.REASON_STRING] = reason_string
         if isinstance(violation, codec.UnsupportedVersion) and violation.level <= codec.MQTT_3_1_1:
             return codec.encode(codec.MQTT_3_1_1, ConnAck(reason=1))
         if isinstance(violation, codec.UnsupportedVersion):
-            return codec.encode(codec.MQTT_5, ConnAck(reason=reason))
+            return codec.encode(codec.MQTT_5, ConnAck(reason=reason, properties=properties))
         if self.version == codec.MQTT_5:
             if self.connected:
-                return codec.encode(codec.MQTT_5, Disconnect(reason=reason))
-            return codec.encode(codec.MQTT_5, ConnAck(reason=reason))
+                return codec.encode(codec.MQTT_5, Disconnect(reason=reason, properties=properties))
+            return codec.encode(codec.MQTT_5, ConnAck(reason=reason, properties=properties))
         if self.version == codec.MQTT_3_1_1 and not self.connected:
             code = v311_form(reason)
             if code is not None and 0 < code < 6:
