@@ -9,6 +9,7 @@ from handfast.control.context import Handler, Result, present
 from handfast.core.identity.caller import Caller
 from handfast.core.identity.ids import AccountId
 from handfast.core.identity.refusal import Refusal
+from handfast.services.explanations import explain
 
 DEFAULT_LIMIT = 20
 LIMIT_MAX = 250
@@ -43,7 +44,16 @@ def _refusal(refusal: Refusal) -> Result:
         trace_id=refusal.trace_id,
         at=refusal.at,
         stage=refusal.stage.value,
-        reasons=[{"code": reason.code.value, "detail": reason.detail} for reason in refusal.reasons],
+        reasons=[
+            present(
+                code=reason.code.value,
+                detail=reason.detail,
+                explanation=explanation.what,
+                fix=explanation.fix,
+                aws_log_reason=explanation.aws_log_reason,
+            )
+            for reason, explanation in zip(refusal.reasons, explain(refusal), strict=True)
+        ],
         address=refusal.address,
         account_id=refusal.account,
         region=refusal.region,

@@ -1,0 +1,338 @@
+"""
+The record of refusals: bounded in count, in bytes and in rate per address.
+
+Recording is an append; everything dear (parsing the certificate, writing to
+disk) is left out for what a flood would drop anyway, or done elsewhere. One
+address can fill a quarter of the record at most, so that a flood does not push
+everybody else's refusals out.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from handfast.core.identity.ids import AccountId
+from handfast.core.identity.refusal import Reason, Refusal
+from handfast.ports import Clock, Entropy
+
+log = logging.getLogger(__name__)
+
+MAX_REFUSALS = 20_000
+MAX_BYTES = 32 * 1024 * 1024
+SHARE_OF_ONE_ADDRESS = 4
+BURST = 500
+PER_SECOND = 20.0
+BURST_OF_ALL = 5_000
+PER_SECOND_OF_ALL = 500.0
+MAX_ADDRESSES = 50_000
+_OVERHEAD_BYTES = 900  # of the objects that make a Refusal up, measured on CPython 3.11
+
+
+class RefusalArchive(Protocol):
+    """Keeps refusals over a restart. Neither call may raise or wait for the disk (`load` at start excepted)."""
+
+    def load(self, limit: int) -> Sequence[Refusal]: ...  # the newest, oldest first
+    def append(self, refusal: Refusal) -> None: ...
+
+
+class _Bucket:
+    """A token bucket."""
+
+    __slots__ = ("_at", "_burst", "_rate", "_tokens")
+
+    def __init__(self, burst: float, rate: float, now: float) -> None:
+        self._burst = burst
+        self._rate = rate
+        self._tokens = burst
+        self._at = now
+
+    def available(self, now: float) -> bool:
+        """Whether there is a token."""
+        if now > self._at:
+            self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+            self._at = now
+        return self._tokens >= 1.0
+
+    def take(self) -> None:
+        """A token is gone."""
+        self._tokens -= 1.0
+
+    def full(self, now: float) -> bool:
+        """Whether it is as good as new."""
+        self.available(now)
+        return self._tokens >= self._burst
+
+
+class _Source:
+    """One address: its rate, its part of the record, and what was only counted."""
+
+    __slots__ = ("bucket", "bytes", "first_suppressed_at", "last_suppressed", "numbers", "one_account", "suppressed")
+
+    def __init__(self, bucket: _Bucket) -> None:
+        self.bucket = bucket
+        self.numbers: deque[int] = deque()
+        self.bytes = 0
+        self.suppressed = 0
+        self.first_suppressed_at: dt.datetime | None = None
+        self.last_suppressed: Refusal | None = None
+        self.one_account = True
+
+
+class _Kept(NamedTuple):
+    refusal: Refusal
+    bytes: int
+    source: str
+
+
+class RefusalLog:
+    """`ports.RefusalSink`, and what `handfast explain` asks. Belongs to one thread; never raises, never waits."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        entropy: Entropy,
+        *,
+        archive: RefusalArchive | None = None,
+        max_refusals: int = MAX_REFUSALS,
+        max_bytes: int = MAX_BYTES,
+        burst: int = BURST,
+        per_second: float = PER_SECOND,
+        on_record: Callable[[Refusal], None] | None = None,
+    ) -> None:
+        """
+        Args:
+            archive: Where refusals outlive the process; what it holds is known again from the start.
+            burst, per_second: Of one address (an IPv6 network of 64 bits counts as one).
+            on_record: Called with each refusal that is recorded, for a log line or a counter.
+        """
+        self._clock = clock
+        self._entropy = entropy
+        self._archive = archive
+        self._max_refusals = max_refusals
+        self._max_bytes = max_bytes
+        self._burst = burst
+        self._per_second = per_second
+        self._on_record = on_record
+        self._kept: dict[int, _Kept] = {}
+        self._bytes = 0
+        self._number = 0
+        self._sources: dict[str, _Source] = {}
+        self._all = _Bucket(BURST_OF_ALL, PER_SECOND_OF_ALL, clock.monotonic())
+        self.dropped = 0
+        """Refusals that were counted only, since the start."""
+        for refusal in archive.load(max_refusals) if archive is not None else ():
+            self._keep(refusal)
+
+    # --- ports.RefusalSink ------------------------------------------------------------------------------------
+
+    def trace_id(self) -> str:
+        """A new trace id: a random UUID, as in AWS's logs."""
+        return self._entropy.uuid()
+
+    def suppressing(self, address: str) -> bool:
+        """Whether a refusal of this address would only be counted just now."""
+        source = self._sources.get(_source_of(address))
+        now = self._clock.monotonic()
+        return not self._all.available(now) or (source is not None and not source.bucket.available(now))
+
+    def record(self, refusal: Refusal) -> None:
+        """The refusal is in the record, or counted where its address exceeds its rate."""
+        try:
+            self._record(refusal)
+        except Exception:
+            log.exception("a refusal could not be recorded")
+
+    # --- asking -----------------------------------------------------------------------------------------------
+
+    def query(self, text: str, account_id: AccountId | None, limit: int) -> list[Refusal]:
+        """
+        The newest first, at most `limit`.
+
+        `text` is a trace id, certificateId (or the certificate's ARN), serial
+        number (hex with or without colons, or decimal), client id or address;
+        empty: any. With an account only what belongs to it; None, the
+        operator, sees everything.
+        """
+        for source in list(self._sources.values()):
+            self._tell_suppressed(source)
+        wanted = _Wanted(text.strip())
+        found: list[Refusal] = []
+        for kept in reversed(self._kept.values()):
+            refusal = kept.refusal
+            if account_id is not None and refusal.account != account_id:
+                continue
+            if wanted.matches(refusal):
+                found.append(refusal)
+                if len(found) >= limit:
+                    break
+        return found
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    # --- keeping ----------------------------------------------------------------------------------------------
+
+    def _record(self, refusal: Refusal) -> None:
+        source = self._source(_source_of(refusal.address))
+        now = self._clock.monotonic()
+        if not source.bucket.available(now) or not self._all.available(now):
+            self.dropped += 1
+            if source.suppressed == 0:
+                source.first_suppressed_at = refusal.at
+                source.one_account = True
+            elif source.last_suppressed is not None and source.last_suppressed.account != refusal.account:
+                source.one_account = False
+            source.suppressed += 1
+            source.last_suppressed = refusal
+            return
+        source.bucket.take()
+        self._all.take()
+        self._tell_suppressed(source)
+        self._keep(refusal)
+        self._pass_on(refusal)
+
+    def _tell_suppressed(self, source: _Source) -> None:
+        """One entry says how many were only counted."""
+        last = source.last_suppressed
+        if last is None:
+            return
+        count, since = source.suppressed, source.first_suppressed_at or last.at
+        source.suppressed, source.last_suppressed = 0, None
+        code = last.reasons[0].code
+        text = (
+            f"{count} more refusals of this address since {since:%Y-%m-%dT%H:%M:%SZ} were counted and not recorded; "
+            f"the last one was this"
+        )
+        summary = Refusal(
+            trace_id=self.trace_id(),
+            at=last.at,
+            stage=last.stage,
+            reasons=(Reason(code, text),),
+            address=last.address,
+            account=last.account if source.one_account else None,
+            region=last.region if source.one_account else None,
+            facts={"suppressed": str(count)},
+        )
+        self._keep(summary)
+        self._pass_on(summary)
+
+    def _pass_on(self, refusal: Refusal) -> None:
+        if self._archive is not None:
+            self._archive.append(refusal)
+        if self._on_record is not None:
+            self._on_record(refusal)
+
+    def _keep(self, refusal: Refusal) -> None:
+        name = _source_of(refusal.address)
+        source = self._source(name)
+        size = _size(refusal)
+        self._number += 1
+        self._kept[self._number] = _Kept(refusal, size, name)
+        self._bytes += size
+        source.numbers.append(self._number)
+        source.bytes += size
+        while (
+            len(source.numbers) > max(1, self._max_refusals // SHARE_OF_ONE_ADDRESS)
+            or source.bytes > self._max_bytes // SHARE_OF_ONE_ADDRESS
+        ) and len(source.numbers) > 1:
+            self._drop(source.numbers[0])
+        while len(self._kept) > self._max_refusals or (self._bytes > self._max_bytes and len(self._kept) > 1):
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, number: int) -> None:
+        kept = self._kept.pop(number)
+        self._bytes -= kept.bytes
+        source = self._sources[kept.source]
+        source.numbers.popleft()  # both orders are that of arrival
+        source.bytes -= kept.bytes
+
+    def _source(self, name: str) -> _Source:
+        source = self._sources.get(name)
+        if source is None:
+            if len(self._sources) >= MAX_ADDRESSES:
+                self._forget_sources()
+            source = self._sources[name] = _Source(_Bucket(self._burst, self._per_second, self._clock.monotonic()))
+        return source
+
+    def _forget_sources(self) -> None:
+        """Room for new addresses: those without a part of the record go, idle ones first, at least a tenth."""
+        now = self._clock.monotonic()
+        empty = [name for name, source in self._sources.items() if not source.numbers]
+        idle = [name for name in empty if self._sources[name].bucket.full(now) and not self._sources[name].suppressed]
+        for name in idle or empty[: MAX_ADDRESSES // 10]:
+            del self._sources[name]
+
+
+class _Wanted:
+    """A query, understood in every way that it can be meant."""
+
+    __slots__ = ("_address", "_certificate_id", "_serial", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        lowered = text.lower()
+        self._certificate_id = lowered.rpartition(":cert/")[2]
+        self._address = _normal_address(text)
+        self._serial = _serials(lowered)
+
+    def matches(self, refusal: Refusal) -> bool:
+        """Whether the refusal is about it."""
+        if not self._text:
+            return True
+        return (
+            refusal.trace_id == self._text.lower()
+            or refusal.certificate_id == self._certificate_id
+            or refusal.client_id == self._text
+            or refusal.address == self._text
+            or (refusal.serial_number is not None and refusal.serial_number in self._serial)
+            or (self._address is not None and _normal_address(refusal.address) == self._address)
+        )
+
+
+def _serials(text: str) -> frozenset[str]:
+    """`text` as a serial number in hex, read as hex and as decimal."""
+    digits = text.removeprefix("serial=").removeprefix("0x").replace(":", "")
+    if not digits or len(digits) > 64 or not digits.isascii() or not digits.isalnum():
+        return frozenset()
+    found = set()
+    for base in (16, 10):
+        try:
+            found.add(f"{int(digits, base):x}")
+        except ValueError:
+            continue
+    return frozenset(found)
+
+
+def _normal_address(text: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(text.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        return None
+
+
+def _source_of(address: str) -> str:
+    """Whom a rate belongs to: the address, or the 64-bit network that one IPv6 host commands."""
+    if ":" not in address:
+        return address
+    try:
+        parsed = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Address(int(parsed) >> 64 << 64))
+
+
+def _size(refusal: Refusal) -> int:
+    texts = [refusal.sni, refusal.alpn, refusal.client_id, refusal.resource, refusal.certificate_id]
+    return (
+        _OVERHEAD_BYTES
+        + sum(4 * len(text) for text in texts if text)
+        + sum(200 + 4 * len(reason.detail) for reason in refusal.reasons)
+        + sum(150 + 4 * (len(name) + len(value)) for name, value in refusal.facts.items())
+    )
