@@ -46,12 +46,13 @@ _SELECT = select(*[_C[name] for name in COLUMNS])
 _STATUSES = {status.value: status for status in CertificateStatus}
 _MODES = {mode.value: mode for mode in CertificateMode}
 _NO_TRANSFER = TransferRecord()
+_EMPTY = (None,) * 5
 
 
 def certificate_record(row: Sequence[Any], instant: Callable[[Any], dt.datetime]) -> CertificateRecord:
     """A row in the order of `COLUMNS` as a record; `instant` reads a non-empty instant as this row holds it."""
     transfer = _NO_TRANSFER
-    if any(value is not None for value in row[14:19]):
+    if tuple(row[14:19]) != _EMPTY:
         transfer = TransferRecord(
             transfer_message=row[14],
             reject_reason=row[15],

@@ -1,8 +1,8 @@
 """
 The hot lookup: everything that a gateway needs about a certificate.
 
-Below SQLAlchemy on purpose: three prepared statements on the driver's own
-connection take 30 µs, the same through Core more than 200 µs, and a gateway
+Below SQLAlchemy on purpose: two prepared statements on the driver's own
+connection take a fifth of the time that they take through Core, and a gateway
 asks for every device that connects.
 """
 
@@ -30,22 +30,21 @@ SELECT {", ".join(f"c.{name}" for name in COLUMNS)}, a.status
 FROM certificates AS c JOIN accounts AS a ON a.account_id = c.account_id
 WHERE c.account_id = ? AND c.region = ? AND c.certificate_id = ?
 """  # noqa: S608  only names written in this package
-_THINGS = """
-SELECT t.thing_name, t.thing_type_name, t.attributes, p.thing_principal_type
+# Things and policies in one statement: starting one costs as much as running it.
+_ATTACHED = """
+SELECT 0, t.thing_name, t.thing_type_name, t.attributes, p.thing_principal_type
 FROM thing_principals AS p
 JOIN things AS t ON t.account_id = p.account_id AND t.region = p.region AND t.thing_name = p.thing_name
-WHERE p.account_id = ? AND p.region = ? AND p.certificate_id = ?
-ORDER BY p.thing_name
-"""
-_POLICIES = """
-SELECT p.policy_name, p.default_version, v.document
+WHERE p.account_id = ?1 AND p.region = ?2 AND p.certificate_id = ?3
+UNION ALL
+SELECT 1, p.policy_name, p.default_version, v.document, NULL
 FROM certificate_policies AS a
 JOIN policies AS p ON p.account_id = a.account_id AND p.region = a.region AND p.policy_name = a.policy_name
 JOIN policy_versions AS v ON v.account_id = p.account_id AND v.region = p.region
   AND v.policy_name = p.policy_name AND v.version = p.default_version
-WHERE a.account_id = ? AND a.region = ? AND a.certificate_id = ?
-ORDER BY a.policy_name
+WHERE a.account_id = ?1 AND a.region = ?2 AND a.certificate_id = ?3
 """
+_THING = 0
 _ACCOUNT_STATUSES = {status.value: status for status in AccountStatus}
 _PRINCIPAL_TYPES = {kind.value: kind for kind in ThingPrincipalType}
 
@@ -62,22 +61,25 @@ def _principal(raw: sqlite3.Connection, scope: Scope, certificate_id: Certificat
     row = raw.execute(_CERTIFICATE, key).fetchone()
     if row is None:
         return None
-    things = tuple(
-        AttachedThing(
-            thing_name=name,
-            thing_type_name=thing_type,
-            attributes=json.loads(attributes),
-            thing_principal_type=_PRINCIPAL_TYPES[principal_type],
-        )
-        for name, thing_type, attributes, principal_type in raw.execute(_THINGS, key)
-    )
-    policies = tuple(
-        AttachedPolicy(policy_name=name, version_id=str(version), document=document)
-        for name, version, document in raw.execute(_POLICIES, key)
-    )
+    things: list[AttachedThing] = []
+    policies: list[AttachedPolicy] = []
+    for kind, name, second, third, fourth in raw.execute(_ATTACHED, key):
+        if kind == _THING:
+            things.append(
+                AttachedThing(
+                    thing_name=name,
+                    thing_type_name=second,
+                    attributes=json.loads(third) if third != "{}" else {},
+                    thing_principal_type=_PRINCIPAL_TYPES[fourth],
+                )
+            )
+        else:
+            policies.append(AttachedPolicy(policy_name=name, version_id=str(second), document=third))
+    things.sort(key=lambda thing: thing.thing_name)
+    policies.sort(key=lambda policy: policy.policy_name)
     return PrincipalRecord(
         certificate=certificate_record(row, from_microseconds),
         account_status=_ACCOUNT_STATUSES[row[-1]],
-        things=things,
-        policies=policies,
+        things=tuple(things),
+        policies=tuple(policies),
     )

@@ -64,6 +64,10 @@ class _Job:
 
 
 def _deliver(jobs: list[_Job]) -> None:
+    if len(jobs) == 1:
+        with contextlib.suppress(RuntimeError):
+            jobs[0].loop.call_soon_threadsafe(jobs[0].settle)
+        return
     by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
     for job in jobs:
         by_loop.setdefault(job.loop, []).append(job)

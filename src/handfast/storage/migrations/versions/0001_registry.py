@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.Column("creation_date", INSTANT, nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("account_id", name=op.f("pk_accounts")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "audit",
@@ -117,6 +118,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["account_id"], ["accounts.account_id"], name=op.f("fk_endpoints_accounts")),
         sa.PrimaryKeyConstraint("account_id", "region", name=op.f("pk_endpoints")),
         sa.UniqueConstraint("prefix", name=op.f("uq_endpoints_prefix")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "policies",
@@ -167,6 +169,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint(
             "account_id", "region", "certificate_id", "policy_name", name=op.f("pk_certificate_policies")
         ),
+        sqlite_with_rowid=False,
     )
     op.create_index(
         "ix_certificate_policies_policy",
@@ -204,6 +207,7 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("account_id", "region", "thing_name", "name", name=op.f("pk_thing_attributes")),
+        sqlite_with_rowid=False,
     )
     op.create_index(
         "ix_thing_attributes_search",
@@ -231,6 +235,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint(
             "account_id", "region", "certificate_id", "thing_name", name=op.f("pk_thing_principals")
         ),
+        sqlite_with_rowid=False,
     )
     op.create_index(
         "ix_thing_principals_thing",
