@@ -17,7 +17,7 @@ from handfast.datadir import write_atomically
 from handfast.errors import CertificateInputError, ConfigurationError
 from handfast.ports import Entropy
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}(/[a-z0-9][a-z0-9-]{0,63})?")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,127}(/[a-z0-9][a-z0-9-]{0,127})?")
 _MAX_FILE_BYTES = 65536
 
 
@@ -45,11 +45,17 @@ class FileKeyStore:
         """Whether there is such a key; nothing is opened."""
         return self._path(name).exists()
 
+    def names(self, folder: str) -> list[str]:
+        """The names of the keys in a folder below this one; nothing is opened."""
+        return sorted(f"{folder}/{file.stem}" for file in (self._folder / folder).glob("*.key"))
+
+    def new_key(self, kind: str) -> SigningKey:
+        """A new key of this kind, kept nowhere yet. For the kinds and the time it takes see `generate_key`."""
+        return generate_key(kind)
+
     def generate(self, name: str, kind: str) -> SigningKey:
         """
         A new key of this kind lies under `name`, durable; one that lay there before is replaced.
-
-        Takes about 0.1 s for RSA 2048 and seconds for RSA 4096: not for the event loop.
         """
         key = generate_key(kind)
         self.save(name, key)
@@ -60,7 +66,7 @@ class FileKeyStore:
         path = self._path(name)
         for folder in (self._folder, path.parent):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(path, self.seal(key))
+        write_atomically(path, self._seal(key))
         self._loaded[name] = key
 
     def signing_key(self, name: str) -> SigningKey:
@@ -73,10 +79,15 @@ class FileKeyStore:
         if name not in self._loaded:
             path = self._path(name)
             pem = read_secret(path)
-            self._loaded[name] = self.unseal(pem, path)
+            self._loaded[name] = self._unseal(pem, path)
             if self._passphrase is not None and not keyfile.is_encrypted(pem):
-                write_atomically(path, self.seal(self._loaded[name]))
+                write_atomically(path, self._seal(self._loaded[name]))
         return self._loaded[name]
+
+    def remove(self, name: str) -> None:
+        """There is no such key any more."""
+        self._loaded.pop(name, None)
+        self._path(name).unlink(missing_ok=True)
 
     def public_key_pem(self, name: str) -> bytes:
         """`ports.KeyStore`: SubjectPublicKeyInfo as PEM."""
@@ -90,13 +101,11 @@ class FileKeyStore:
             return key.sign(data, padding.PKCS1v15(), hashes.SHA256())
         return key.sign(data, ec.ECDSA(hashes.SHA256()))
 
-    def seal(self, key: SigningKey) -> bytes:
-        """The key as a file of this store would hold it."""
+    def _seal(self, key: SigningKey) -> bytes:
         salt = self._entropy.token_bytes(keyfile.SALT_BYTES) if self._passphrase else b""
         return keyfile.encode(key, self._passphrase, salt)
 
-    def unseal(self, pem: bytes, source: Path) -> SigningKey:
-        """The key that `seal` wrote. Raises ConfigurationError that names `source` and says what to do."""
+    def _unseal(self, pem: bytes, source: Path) -> SigningKey:
         try:
             return keyfile.decode(pem, self._passphrase)
         except CertificateInputError as error:
@@ -138,7 +147,11 @@ def read_secret(path: Path) -> bytes:
 
 
 def generate_key(kind: str) -> SigningKey:
-    """A new private key: `rsa2048`, `rsa4096`, `p256` or `p384`; the exponent of RSA keys is 65537."""
+    """
+    A new private key: `rsa2048`, `rsa4096`, `p256` or `p384`; the exponent of RSA keys is 65537.
+
+    Takes about 0.1 s for RSA 2048 and seconds for RSA 4096: not for the event loop.
+    """
     match kind:
         case "rsa2048":
             return rsa.generate_private_key(65537, 2048)
