@@ -1,0 +1,97 @@
+"""`handfast explain`: why a device or a request was refused, in words."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from handfast.cli.connection import calling, find_server, handfast_api
+from handfast.cli.options import AsJson, DataDir, EndpointUrl, Profile
+from handfast.cli.output import plain, print_json
+from handfast.printable import printable
+
+STAGES = {
+    "tls": "in the TLS handshake",
+    "account": "when its account was looked for",
+    "certificate": "when its certificate was looked up",
+    "protocol": "by the rules of MQTT or HTTP",
+    "connect": "when it asked to connect",
+    "will": "because of its Will",
+    "publish": "when it published",
+    "retain": "when it published a retained message",
+    "subscribe": "when it subscribed",
+    "receive": "when a message was about to be delivered to it",
+    "api": "at the API",
+}
+_FACTS = (
+    ("resource", "resource"),
+    ("clientId", "client id"),
+    ("certificateId", "certificate id"),
+    ("serialNumber", "serial number"),
+    ("accountId", "account"),
+    ("region", "region"),
+    ("sni", "server name (SNI)"),
+    ("alpn", "ALPN"),
+)
+
+
+def explain(
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[TRACE|CERTIFICATE_ID|SERIAL|CLIENT_ID|ADDRESS]",
+            help="What to look for; without it the newest refusals.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=250, help="At most so many.")] = 5,
+    data_dir: DataDir = None,
+    endpoint_url: EndpointUrl = None,
+    profile: Profile = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Say in plain words what was refused, why, and what to do.
+
+    Exit status 1 when nothing was found.
+    """
+    server = find_server(data_dir, endpoint_url, profile=profile, operator=True)
+    given: dict[str, Any] = {"maxResults": limit} | ({"query": what} if what else {})
+    with calling(server):
+        refusals: list[dict[str, Any]] = handfast_api(server).explain(**given).get("refusals", [])
+    if as_json:
+        print_json(refusals)
+    elif refusals:
+        print("\n\n".join(in_words(refusal) for refusal in refusals))
+    else:
+        about = f" about {printable(what)!r}" if what else ""
+        print(f"Nothing{about} was refused, as far as is still recorded.")
+    if not refusals:
+        raise typer.Exit(1)
+
+
+def in_words(refusal: dict[str, Any]) -> str:
+    """One refusal for a person, every string of it escaped."""
+    stage = str(refusal.get("stage", ""))
+    address = f" {printable(str(refusal['address']))}" if refusal.get("address") else ""
+    lines = [
+        f"{plain(refusal.get('at'))}{address} was refused {STAGES.get(stage, printable(stage))} "
+        f"(trace {printable(str(refusal.get('traceId', '')))})"
+    ]
+    reasons = refusal.get("reasons", [])
+    for number, reason in enumerate(reasons, 1):
+        mark = f"{number}. " if len(reasons) > 1 else ""
+        said = reason.get("explanation") or reason.get("detail") or reason.get("code", "")
+        lines.append(f"  {mark}{printable(str(said))}")
+        if reason.get("explanation") and reason.get("detail") and reason["detail"] not in reason["explanation"]:
+            lines.append(f"     {printable(str(reason['detail']))}")
+        if reason.get("fix"):
+            lines.append(f"     What to do: {printable(str(reason['fix']))}")
+    facts = [(label, refusal[key]) for key, label in _FACTS if refusal.get(key)]
+    facts += sorted((str(k), v) for k, v in (refusal.get("facts") or {}).items())
+    lines += [f"  {printable(label)}: {printable(str(value))}" for label, value in facts]
+    codes = [printable(str(r.get("code", ""))) for r in reasons]
+    aws = [printable(str(r["awsLogReason"])) for r in reasons if r.get("awsLogReason")]
+    lines.append(f"  code: {', '.join(codes)}" + (f" (AWS logs {', '.join(aws)})" if aws else ""))
+    return "\n".join(lines)

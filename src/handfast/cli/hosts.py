@@ -1,0 +1,52 @@
+"""`handfast hosts`: lines for the hosts file."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from handfast.cli.connection import calling, find_server, handfast_api, resolves
+from handfast.cli.options import AsJson, DataDir, EndpointUrl, Profile
+from handfast.cli.output import print_json
+from handfast.cli.screens import hosts_line
+from handfast.errors import ConfigurationError
+from handfast.printable import printable
+
+
+def hosts(
+    data_dir: DataDir = None, endpoint_url: EndpointUrl = None, profile: Profile = None, as_json: AsJson = False
+) -> None:
+    """
+    Print lines for the hosts file, so that this machine finds every endpoint of the server by its name.
+
+    As root: handfast hosts >> /etc/hosts
+    """
+    server = find_server(data_dir, endpoint_url, profile=profile, operator=True)
+    with calling(server):
+        endpoints: list[dict[str, Any]] = handfast_api(server).list_endpoints().get("endpoints", [])
+    address = _address(server.host)
+    rows = [
+        {
+            "address": address,
+            "names": [e[key] for key in ("endpointAddress", "credentialEndpointAddress") if key in e],
+            "accountId": e.get("accountId"),
+            "region": e.get("region"),
+            "resolves": resolves(e["endpointAddress"]),
+        }
+        for e in endpoints
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        print(hosts_line(address, *[printable(name) for name in row["names"]]))
+
+
+def _address(host: str) -> str:
+    """The address behind the server's host; loopback for a server that listens on every address of this machine."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104  compared, not bound
+        return "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
+    try:
+        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError:
+        raise ConfigurationError(f"{host} does not resolve: give --endpoint-url with a name that does") from None
