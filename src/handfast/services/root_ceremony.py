@@ -1,0 +1,388 @@
+"""
+What needs a root key, in two halves, so that the root keys can live in a safe.
+
+    online    roots request DIR         writes DIR/ACT.request.json for each act that is wanted
+    offline   roots sign --offline DIR  answers each with DIR/ACT.answer.pem, signed by the root keys that lie in DIR
+    online    roots install DIR         verifies every answer completely, then puts it in place
+
+The acts:
+
+    intermediate-rsa     a new RSA intermediate under root 1 (or 2)
+    intermediate-ecdsa   a new P-256 intermediate under root 3 (or 4)
+    cross                the four roots signed anew by the legacy root
+    legacy               the legacy root signed anew by itself: the same key, ten more years; `cross` belongs to it
+
+A request carries only the act and, for an intermediate, a signing request for a key that never
+leaves the server. Names, validity, profile and the roots to be cross-signed are the signer's own:
+a request that was tampered with can obtain an intermediate for another key at most, which is why
+both halves print the key's identifier for comparison.
+
+Every step may be repeated. `request` reuses a key that waits already; `install` of an answer that
+is in place changes nothing; a running server takes a new intermediate up at its next renewal
+check, without a restart.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from handfast.core.pki import chain as chains
+from handfast.core.pki import profile as profiles
+from handfast.core.pki.issue import VerifyingKey
+from handfast.core.pki.keys import BrokenRule, request_refusals
+from handfast.core.pki.pem import read_request
+from handfast.datadir import write_atomically
+from handfast.errors import CertificateInputError, ConfigurationError
+from handfast.ports import Entropy
+from handfast.services.pki_creation import LEGACY_LIFETIME, intermediate_subject, issue
+from handfast.services.pki_folder import (
+    DEFAULT_ROOT,
+    KINDS,
+    LEAF_KEYS,
+    LEGACY,
+    ROOTS,
+    ChainKind,
+    KeyFolder,
+    PkiFolder,
+    bundle_pem,
+    holds,
+    intermediate_name,
+    load_certificates,
+    publish_trust,
+)
+
+FORMAT = 1
+REQUEST_ENDING = ".request.json"
+ANSWER_ENDING = ".answer.pem"
+ACTS = ("intermediate-rsa", "intermediate-ecdsa", "cross", "legacy")
+MAX_REQUEST_BYTES = 16384
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What one half did for one act. `key` is the subjectKeyIdentifier to compare, in hex, where there is one."""
+
+    act: str
+    file: Path
+    subject: str
+    signer: str
+    key: str | None = None
+    not_after: dt.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    act: str
+    root: int | None = None
+    generation: int | None = None
+    csr: x509.CertificateSigningRequest | None = field(default=None, repr=False)
+
+    @property
+    def kind(self) -> ChainKind:
+        return "rsa" if self.act == "intermediate-rsa" else "ecdsa"
+
+    @property
+    def signer(self) -> str:
+        return f"root-ca-{self.root}" if self.root is not None else LEGACY
+
+
+def due(folder: PkiFolder, now: dt.datetime, ahead: dt.timedelta) -> list[str]:
+    """The acts whose certificates have less than `ahead` left."""
+    acts = [
+        f"intermediate-{kind}"
+        for kind in KINDS
+        if folder.intermediate(kind).certificate.not_valid_after_utc - now < ahead
+    ]
+    if folder.roots()[LEGACY].not_valid_after_utc - now < ahead:
+        acts += ["legacy", "cross"]
+    elif min(cert.not_valid_after_utc for cert in folder.cross_certificates()) - now < ahead:
+        acts.append("cross")
+    return acts
+
+
+def request(
+    folder: PkiFolder, online: KeyFolder, directory: Path, acts: Iterable[str], *, under: int | None = None
+) -> list[Step]:
+    """
+    The online half: a request for each act lies in `directory`.
+
+    Args:
+        acts: Of `ACTS`.
+        under: The root to sign a new intermediate, where it is not root 1 or 3: 2 for RSA, 4 for P-256.
+
+    Raises:
+        ConfigurationError: The directory cannot be written, or the root does not fit the act.
+    """
+    _make(directory)
+    steps = []
+    for act in acts:
+        document: dict[str, Any] = {"format": FORMAT, "act": act}
+        key = None
+        subject, signer = "the four roots", LEGACY
+        if act in ("intermediate-rsa", "intermediate-ecdsa"):
+            kind: ChainKind = "rsa" if act == "intermediate-rsa" else "ecdsa"
+            root = under or DEFAULT_ROOT[kind]
+            if all((spec.number, spec.kind) != (root, kind) for spec in ROOTS):
+                raise ConfigurationError(f"Root {root} cannot sign the {kind.upper()} intermediate: its key differs.")
+            generation = folder.next_generation(kind)
+            name = intermediate_name(kind, generation)
+            private = online.signing_key(name) if online.has(name) else online.generate(name, LEAF_KEYS[kind])
+            csr = (
+                x509.CertificateSigningRequestBuilder()
+                .subject_name(intermediate_subject(kind, generation))
+                .sign(private, hashes.SHA256())
+            )
+            document |= {
+                "root": root,
+                "generation": generation,
+                "csr": csr.public_bytes(Encoding.PEM).decode("ascii"),
+            }
+            key = _identifier(private.public_key())
+            subject, signer = intermediate_subject(kind, generation).rfc4514_string(), f"root-ca-{root}"
+        elif act == "legacy":
+            subject = "the legacy root itself"
+        elif act != "cross":
+            raise ConfigurationError(f"{act!r} is none of {', '.join(ACTS)}.")
+        file = directory / f"{act}{REQUEST_ENDING}"
+        (directory / f"{act}{ANSWER_ENDING}").unlink(missing_ok=True)  # of an earlier ceremony
+        write_atomically(file, json.dumps(document, indent=2).encode("ascii") + b"\n")
+        steps.append(Step(act=act, file=file, subject=subject, signer=signer, key=key))
+    return steps
+
+
+def sign(directory: Path, keys: KeyFolder, roots_in: Path, *, now: dt.datetime, entropy: Entropy) -> list[Step]:
+    """
+    The offline half: every request in `directory` has its answer beside it.
+
+    Args:
+        directory: Holds the requests.
+        keys: The root keys, opened with their passphrase.
+        roots_in: The folder with the copies of the roots that lie beside these keys.
+
+    Raises:
+        ConfigurationError: No request, a request that breaks a rule, a key missing or not its root's.
+    """
+    requests = [_read(file) for file in sorted(directory.glob(f"*{REQUEST_ENDING}"))]
+    if not requests:
+        raise ConfigurationError(f"{directory} holds no *{REQUEST_ENDING}: begin with `handfast roots request DIR`.")
+    # The legacy root first: the cross-certificates are to end with the new one.
+    requests.sort(key=lambda each: ACTS[::-1].index(each.act))
+    roots = {name: _single(roots_in / f"{name}.pem") for name in (*(spec.file for spec in ROOTS), LEGACY)}
+    steps = []
+    for each in requests:
+        private = keys.signing_key(each.signer)
+        signer = roots[each.signer]
+        if not holds(private, signer):
+            raise ConfigurationError(f"{each.signer}.key is not the key of {each.signer}.pem in {roots_in}.")
+        if each.act == "legacy":
+            lifetime = profiles.root(LEGACY_LIFETIME)
+            signer = issue(lifetime, signer.subject, private.public_key(), None, private, now=now, entropy=entropy)
+            roots[LEGACY] = signer
+            certificates = [signer]
+        elif each.act == "cross":
+            certificates = [
+                issue(
+                    profiles.root(LEGACY_LIFETIME),
+                    roots[spec.file].subject,
+                    _verifying_key(roots[spec.file]),
+                    signer,
+                    private,
+                    now=now,
+                    entropy=entropy,
+                )
+                for spec in ROOTS
+            ]
+        else:
+            assert each.csr is not None
+            assert each.generation is not None
+            certificates = [
+                issue(
+                    profiles.INTERMEDIATE,
+                    intermediate_subject(each.kind, each.generation),
+                    _verifying_key(each.csr),
+                    signer,
+                    private,
+                    now=now,
+                    entropy=entropy,
+                )
+            ]
+        file = directory / f"{each.act}{ANSWER_ENDING}"
+        write_atomically(file, bundle_pem(certificates))
+        if each.act == "legacy":
+            # The copy beside the keys is what a later `cross` is signed as.
+            write_atomically(roots_in / f"{LEGACY}.pem", bundle_pem(certificates))
+        steps.append(_step(each.act, file, certificates, each.signer))
+    return steps
+
+
+def install(folder: PkiFolder, online: KeyFolder, trust_dir: Path, directory: Path, *, now: dt.datetime) -> list[Step]:
+    """
+    The last half: every answer in `directory` is verified, then all are put in place.
+
+    Raises:
+        ConfigurationError: No answer, or one that does not verify; then nothing was changed.
+    """
+    answers = {
+        act: load_certificates(directory / f"{act}{ANSWER_ENDING}")
+        for act in ACTS
+        if (directory / f"{act}{ANSWER_ENDING}").exists()
+    }
+    if not answers:
+        raise ConfigurationError(
+            f"{directory} holds no *{ANSWER_ENDING}: `handfast roots sign --offline DIR` makes them."
+        )
+    roots = folder.roots()
+    steps, writes = [], []
+    if "legacy" in answers:
+        renewed = _only(answers["legacy"], "legacy")
+        _agree(
+            chains.verify([renewed], [renewed], at=now),
+            "legacy",
+            renewed.subject == roots[LEGACY].subject and chains.same_key(renewed, roots[LEGACY]),
+            "it is not the legacy root's name and key",
+        )
+        roots[LEGACY] = renewed
+        writes.append((f"roots/{LEGACY}", [renewed]))
+        steps.append(_step("legacy", directory / f"legacy{ANSWER_ENDING}", [renewed], LEGACY))
+    if "cross" in answers:
+        cross = answers["cross"]
+        for spec in ROOTS:
+            root = roots[spec.file]
+            twins = [cert for cert in cross if cert.subject == root.subject and chains.same_key(cert, root)]
+            _agree((), "cross", len(twins) == 1 and len(cross) == len(ROOTS), f"{spec.common_name} is not in it once")
+            _agree(chains.verify(twins, [roots[LEGACY]], at=now), "cross")
+        writes.append(("roots/cross", cross))
+        steps.append(_step("cross", directory / f"cross{ANSWER_ENDING}", cross, LEGACY))
+    for kind in KINDS:
+        act = f"intermediate-{kind}"
+        if act not in answers:
+            continue
+        certificate = _only(answers[act], act)
+        anchors = [roots[spec.file] for spec in ROOTS if spec.kind == kind]
+        current = folder.intermediate(kind)
+        signer = next((spec.file for spec in ROOTS if roots[spec.file].subject == certificate.issuer), "?")
+        steps.append(_step(act, directory / f"{act}{ANSWER_ENDING}", [certificate], signer))
+        if current.certificate == certificate:
+            continue  # installed before
+        generation = folder.next_generation(kind)
+        name = intermediate_name(kind, generation)
+        _agree(chains.verify([certificate], anchors, at=now), act)
+        _agree((), act, online.has(name), "no request for it was made here, or a later one was installed")
+        _agree((), act, holds(online.signing_key(name), certificate), "it is for another key than the one requested")
+        _agree((), act, _is_intermediate(certificate), "it has not the profile of an intermediate")
+        named = certificate.subject == intermediate_subject(kind, generation)
+        _agree((), act, named, f"it is not named {intermediate_subject(kind, generation).rfc4514_string()}")
+        writes.append((name, [certificate]))
+    for name, certificates in writes:
+        folder.write(name, certificates)
+    publish_trust(folder, trust_dir)
+    return steps
+
+
+def _read(file: Path) -> _Request:
+    """A request as it came over from the online side: everything in it is checked."""
+    try:
+        if file.stat().st_size > MAX_REQUEST_BYTES:
+            raise ConfigurationError(f"{file} is too large to be a request.")
+        document = json.loads(file.read_text(encoding="ascii"))
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{file} is not a request: not JSON.") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ConfigurationError(f"{file} is not a request of format {FORMAT}.")
+    act = document.get("act")
+    if act in ("cross", "legacy"):
+        return _Request(act=act)
+    if act not in ("intermediate-rsa", "intermediate-ecdsa"):
+        raise ConfigurationError(f"{file} asks for an act that is none of {', '.join(ACTS)}.")
+    kind: ChainKind = "rsa" if act == "intermediate-rsa" else "ecdsa"
+    root, generation, csr = document.get("root"), document.get("generation"), document.get("csr")
+    if not any((spec.number, spec.kind) == (root, kind) for spec in ROOTS):
+        raise ConfigurationError(f"{file} names a root that cannot sign the {kind.upper()} intermediate.")
+    if type(generation) is not int or not 1 <= generation <= 9999 or not isinstance(csr, str):
+        raise ConfigurationError(f"{file} lacks its generation or its signing request.")
+    try:
+        parsed = read_request(csr).request
+    except CertificateInputError as error:
+        raise ConfigurationError(f"{file}: {error}") from error
+    _agree(request_refusals(parsed), act)
+    key = parsed.public_key()
+    fits = (
+        isinstance(key, rsa.RSAPublicKey) and key.key_size == 2048
+        if kind == "rsa"
+        else isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp256r1"
+    )
+    if not fits:
+        raise ConfigurationError(f"{file}: the key is not {'RSA 2048' if kind == 'rsa' else 'P-256'}.")
+    return _Request(act=act, root=root, generation=generation, csr=parsed)
+
+
+def _agree(broken: Sequence[BrokenRule], act: str, condition: bool = True, otherwise: str = "") -> None:
+    """Nothing is broken and the condition holds, or the one error says what is wrong with the act."""
+    if broken:
+        raise ConfigurationError(f"{act} is refused: {' '.join(rule.message for rule in broken)}")
+    if not condition:
+        raise ConfigurationError(f"{act} is refused: {otherwise}.")
+
+
+def _is_intermediate(certificate: x509.Certificate) -> bool:
+    constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    usage = certificate.extensions.get_extension_for_class(x509.KeyUsage)
+    return (
+        constraints.critical
+        and constraints.value == x509.BasicConstraints(ca=True, path_length=0)
+        and usage.critical
+        and usage.value == profiles.INTERMEDIATE.key_usage()
+        and chains.subject_key_identifier(certificate) is not None
+        and chains.authority_key_identifier(certificate) is not None
+    )
+
+
+def _only(certificates: Sequence[x509.Certificate], act: str) -> x509.Certificate:
+    _agree((), act, len(certificates) == 1, f"it holds {len(certificates)} certificates, expected one")
+    return certificates[0]
+
+
+def _single(file: Path) -> x509.Certificate:
+    return _only(load_certificates(file), file.name)
+
+
+def _step(act: str, file: Path, certificates: Sequence[x509.Certificate], signer: str) -> Step:
+    first = certificates[0]
+    identifier = chains.subject_key_identifier(first)
+    return Step(
+        act=act,
+        file=file,
+        subject=first.subject.rfc4514_string() if len(certificates) == 1 else "the four roots",
+        signer=signer,
+        key=identifier.hex() if identifier is not None and len(certificates) == 1 else None,
+        not_after=min(cert.not_valid_after_utc for cert in certificates),
+    )
+
+
+def _identifier(key: VerifyingKey) -> str:
+    return x509.SubjectKeyIdentifier.from_public_key(key).digest.hex()
+
+
+def _verifying_key(holder: x509.Certificate | x509.CertificateSigningRequest) -> VerifyingKey:
+    key = holder.public_key()
+    assert isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey)
+    return key
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{directory} cannot be made: {error.strerror}.") from error
