@@ -266,56 +266,61 @@ class MQTTConnection(asyncio.Protocol):
                     elif count:
                         self._end_run0(plan, data[run:position], count)
                         count = 0
+                    if self.state != OPEN:  # it was its own slowest reader
+                        return
                 if first == 0x40 and length == 2:
                     self.inflight.discard(data[at:stop])
                     acknowledged = True
                     position = stop
                     continue
                 if (first == 0x30 or first == 0x32) and length > 2:
-                    start = at + 2
-                    start_payload = start + (data[at] << 8 | data[at + 1])
-                    plan = cache.get(data[start:start_payload])
-                    # The packet's own bytes are checked when the run meets it; what does not fit is judged below.
-                    if plan is not None and self._begins_run(five, first, start_payload, stop, data):
+                    body = at + 2 + (data[at] << 8 | data[at + 1])
+                    plan = cache.get(data[at + 2 : body])
+                    if plan is not None:
                         if plan.stale:
                             plan = self._renew(plan)
-                        kind = first
-                        run = position
-                        key = data[at:start_payload]
-                        key_length = len(key)
-                        continue
-                body_bytes = data[at:stop]
+                        # Properties, or a topic that runs over the packet's end, are judged below.
+                        if first == 0x30:
+                            if (body < stop and not data[body]) if five else body <= stop:
+                                count = 1
+                                kind = 0x30
+                        else:
+                            after = body + 2
+                            if (after < stop and not data[after]) if five else after <= stop:
+                                ids.append(data[body:after])
+                                kind = 0x32
+                        if kind:
+                            run = position
+                            key = data[at:body]
+                            key_length = body - at
+                            position = stop
+                            continue
                 lead = data[position]
                 position = stop
-                self._packet(lead, body_bytes)
+                self._packet(lead, data[at:stop])
                 if self.state != OPEN:
                     return
                 if self._need:  # held: too much waits to become durable
                     break
+            if kind:
+                assert plan is not None
+                raw = data[run:position]
+                run = -1  # delivered, whatever comes of it
+                if count:
+                    self._end_run0(plan, raw, count)
+                else:
+                    self._end_run1(plan, raw, ids)
         except ProtocolViolation as violation:
-            if kind and plan is not None:
-                self._end_run(plan, data[run:position], ids, count)
+            if kind and run >= 0 and plan is not None:
+                self._last_run(plan, data[run:position], ids, count)
             self.violated(violation)
             return
-        if kind and plan is not None:
-            try:
-                self._end_run(plan, data[run:position], ids, count)
-            except ProtocolViolation as violation:
-                self.violated(violation)
-                return
         if position < end:
             self._keep(data, position, end)
         if acknowledged and self._pending:
             self._drain()
         if gateway.dirty and not gateway.scheduled:
             gateway.schedule()
-
-    @staticmethod
-    def _begins_run(five: bool, first: int, body: int, stop: int, data: bytes) -> bool:
-        """True when the packet has nothing that must be looked at: no properties, nothing cut short."""
-        if first == 0x32:
-            body += 2
-        return (body < stop and not data[body]) if five else body <= stop
 
     def _keep(self, data: bytes, position: int, end: int) -> None:
         """The beginning of a packet, or what came while the connection was held, waits for more."""
@@ -339,11 +344,15 @@ class MQTTConnection(asyncio.Protocol):
 
     # runs
 
-    def _end_run(self, plan: Plan, raw: bytes, ids: list[bytes], count: int) -> None:
-        if ids:
-            self._end_run1(plan, raw, ids)
-        elif count:
-            self._end_run0(plan, raw, count)
+    def _last_run(self, plan: Plan, raw: bytes, ids: list[bytes], count: int) -> None:
+        """What came before the packet that broke the protocol is delivered; the connection ends anyhow."""
+        try:
+            if count:
+                self._end_run0(plan, raw, count)
+            else:
+                self._end_run1(plan, raw, ids)
+        except ProtocolViolation:
+            pass
 
     def _end_run0(self, plan: Plan, raw: bytes, count: int) -> None:
         """Deliver `count` PUBLISH packets of QoS 0, as they came, to every receiver of this version."""
