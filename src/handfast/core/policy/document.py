@@ -130,8 +130,13 @@ def parse_document(text: str) -> Document:
 # --- JSON ---------------------------------------------------------------------------------------------------------
 
 
-class _Pairs(list[tuple[str, Any]]):
+class _Pairs:
     """An object as it was written, so that a member that stands twice can be refused with its path."""
+
+    __slots__ = ("pairs",)
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        self.pairs = pairs
 
 
 def _load(text: str) -> Any:
@@ -180,7 +185,7 @@ def _members(value: Any, path: str, expected: str) -> dict[str, Any]:
     if not isinstance(value, _Pairs):
         raise PolicySyntaxError(f"found {_kind(value)}; expected {expected}", path)
     members: dict[str, Any] = {}
-    for name, member in value:
+    for name, member in value.pairs:
         if name in members:
             raise PolicySyntaxError(f"the member {_quote(name)} stands twice", f"{path}.{_shorten(name)}")
         members[name] = member
@@ -252,7 +257,7 @@ def _statement(value: Any, index: int, path: str, *, with_variables: bool) -> St
 def _strings(value: Any, path: str) -> list[tuple[str, str]]:
     if isinstance(value, str):
         found = [(value, path)]
-    elif isinstance(value, list) and not isinstance(value, _Pairs):
+    elif isinstance(value, list):
         if not value:
             raise PolicySyntaxError("the list is empty; expected at least one string", path)
         found = [(each, f"{path}[{index}]") for index, each in enumerate(value)]
