@@ -1,0 +1,476 @@
+"""
+The composition root: the only place that names concrete adapters.
+
+`serve` reads from top to bottom: directory, sockets, registry, PKI, identity,
+data plane, doors. What was started is stopped in reverse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvloop
+
+from handfast import __version__
+from handfast.bus.local import LocalBus
+from handfast.cli.screens import ServeInfo, start_screen
+from handfast.config import Settings
+from handfast.control.handlers import build_handfast_handlers, build_handlers
+from handfast.core.identity.ids import AccountId, Scope
+from handfast.core.identity.refusal import Reason, Refusal, Stage
+from handfast.data.handlers import DataHandlers
+from handfast.data.https import HttpsApplication
+from handfast.datadir import prepare, write_atomically
+from handfast.errors import ConfigurationError
+from handfast.front import FrontDoor
+from handfast.gateway.gateway import Gateway
+from handfast.http_server import HttpServer
+from handfast.keystore.file import FileKeyStore
+from handfast.keystore.pool import KeyPool
+from handfast.listeners import Listeners, bind
+from handfast.ports import Cause, Change
+from handfast.seam import ListenerKind, TLSFacts
+from handfast.services.accounts import Accounts
+from handfast.services.authorities import ServerAuthority
+from handfast.services.endpoints import EndpointDirectory
+from handfast.services.first_run import ensure_first_run
+from handfast.services.pki_folder import KINDS
+from handfast.services.principals import PrincipalCache
+from handfast.services.recording import Recorder
+from handfast.services.refusals import RefusalLog
+from handfast.services.registry import Registry
+from handfast.services.verdict import Verdict
+from handfast.storage.refusals import SQLiteRefusals
+from handfast.storage.sessions import SQLiteSessions
+from handfast.storage.sql import SQLStore
+from handfast.telemetry.clock import SystemClock
+from handfast.telemetry.entropy import SystemEntropy
+from handfast.telemetry.logging import configure_logging
+from handfast.telemetry.metrics import PrometheusMeter
+from handfast.tls.contexts import Contexts
+from handfast.tls.door import DoorFactory, DoorLimits, TLSFailure
+from handfast.tls.transport import TLSTransport
+from handfast.wire.sigv4 import Authenticator, SigningKey
+from handfast.wire.skeleton import ApiApplication, ApiRefusal, MountedService
+from handfast.wire.spec import load_service
+
+LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+RENEWAL_INTERVAL_S = 3600.0
+SHUTDOWN_LIMIT_S = 8.0
+IOT_SIGNING_NAMES = ("iot", "execute-api")
+DATA_SIGNING_NAMES = ("iotdata", "iotdevicegateway", "execute-api")
+
+log = structlog.get_logger("handfast")
+
+
+def serve(settings: Settings, origins: Mapping[str, str]) -> int:
+    """
+    Run the plane in the foreground until SIGTERM or Ctrl-C.
+
+    Returns:
+        The exit status: 0.
+
+    Raises:
+        ConfigurationError: Anything that stops the start; the command line prints one line and exits with 2.
+    """
+    os.umask(0o077)
+    configure_logging(log_format=settings.log_format, level=settings.log_level)
+    made = prepare(settings.data_dir, dev=settings.dev)
+    return uvloop.run(_run(settings, first_run=made))
+
+
+async def _run(settings: Settings, *, first_run: bool) -> int:
+    stopping = asyncio.Event()
+    _stop_on_signals(stopping)
+    async with AsyncExitStack() as stack:
+        plane = Plane(settings, stack)
+        await plane.start(first_run=first_run)
+        await stopping.wait()
+        log.info("stopping")
+    return 0
+
+
+def _stop_on_signals(stopping: asyncio.Event) -> None:
+    """The first SIGTERM or Ctrl-C stops in order, a second one at once."""
+    loop = asyncio.get_running_loop()
+
+    def asked() -> None:
+        if stopping.is_set():
+            os._exit(1)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked)
+
+
+class Plane:
+    """One process of the identity plane: what `handfast serve` starts and stops."""
+
+    def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
+        self._settings = settings
+        self._stack = stack
+        self._clock = SystemClock()
+        self._entropy = SystemEntropy()
+        self._meter = PrometheusMeter()
+        self._bus = LocalBus()
+        self._contexts = Contexts(prefer=settings.prefer_chain)
+
+    async def start(self, *, first_run: bool) -> None:
+        """Every listener accepts, then the ready file appears and the start screen is printed."""
+        settings, stack = self._settings, self._stack
+        data_dir = settings.data_dir
+        key_passphrase = _read_secret(settings.key_passphrase_file, "--key-passphrase-file")
+
+        sockets = {
+            name: bind(settings.host, port, flag)
+            for name, port, flag in (
+                ("api", settings.api_port, "--api-port"),
+                ("mqtt", settings.mqtt_port, "--mqtt-port"),
+                ("https", settings.https_port, "--https-port"),
+            )
+        }
+        for sock in sockets.values():
+            stack.callback(sock.close)
+
+        # The store first: its lock is what keeps a second process out of the directory.
+        store = await SQLStore.open(settings.database_url or data_dir / "handfast.db", passphrase=key_passphrase)
+        stack.push_async_callback(store.close)
+        sessions = SQLiteSessions(data_dir / "sessions.db")
+        stack.push_async_callback(sessions.close)
+        archive = SQLiteRefusals(data_dir / "refusals.db")
+        stack.callback(archive.close)
+        refusals = RefusalLog(self._clock, self._entropy, archive=archive, on_record=self._log_refusal)
+        recorder = Recorder(refusals, self._clock)
+
+        self._authority = await asyncio.to_thread(
+            ServerAuthority.open,
+            data_dir,
+            region=settings.region,
+            domain=settings.domain,
+            server_names=settings.server_names,
+            clock=self._clock,
+            entropy=self._entropy,
+            root_passphrase=_read_secret(settings.root_passphrase_file, "--root-passphrase-file"),
+            key_passphrase=key_passphrase,
+            keystore=FileKeyStore,
+            progress=_say,
+            reveal=_reveal_root_passphrase,
+        )
+        device_keys = KeyPool()
+        stack.push_async_callback(device_keys.close)
+        issuer = self._authority.device_issuer(device_keys)
+
+        keys = await ensure_first_run(store, data_dir / "credentials", self._clock, self._entropy)
+        accounts = Accounts(store, self._entropy, self._clock, self._notify)
+        self._endpoints = EndpointDirectory(store, self._entropy, settings.domain, self._notify)
+        await self._endpoints.load()
+        self._principals = PrincipalCache(store, self._clock)
+        stack.push_async_callback(self._principals.close)
+        first = keys.account.account_id
+        endpoint = await self._first_endpoint(first)
+        for region in self._endpoints.regions() | {settings.region}:
+            await self._ensure_region(region)
+
+        verdict = Verdict(
+            store=store,
+            principals=self._principals,
+            endpoints=self._endpoints,
+            recorder=recorder,
+            clock=self._clock,
+            region=settings.region,
+            first_account=first,
+            local_names=(*LOCAL_NAMES, *settings.server_names),
+            lenient_sni=settings.sni == "lenient",
+        )
+        gateway = Gateway(
+            verdict,
+            sessions,
+            clock=self._clock,
+            entropy=self._entropy,
+            meter=self._meter,
+            explain=settings.refusals == "explain",
+        )
+        self._principals.command(gateway)
+
+        registry = Registry(store, issuer, self._entropy, self._notify)
+        api = ApiApplication(
+            [
+                MountedService(
+                    load_service("iot"),
+                    build_handlers(registry, self._endpoints, self._ensure_region),
+                    IOT_SIGNING_NAMES,
+                ),
+                MountedService(load_service("iot-data"), DataHandlers(gateway).handlers(), DATA_SIGNING_NAMES),
+                MountedService(
+                    load_service("handfast"),
+                    build_handfast_handlers(accounts, self._endpoints, self._ensure_region, refusals),
+                ),
+            ],
+            Authenticator(_key_lookup(accounts), self._clock, dev=_dev_keys(accounts) if settings.dev else None),
+            self._clock,
+            self._entropy,
+            on_refused=lambda refused: refusals.record(_api_refusal(refused, refusals.trace_id(), self._clock)),
+        )
+        front = FrontDoor(
+            api=api,
+            trust_dir=data_dir / "trust",
+            metrics=self._meter.render,
+            metrics_token=_read_secret(settings.metrics_token_file, "--metrics-token-file"),
+            loopback=settings.is_loopback,
+            hosts=frozenset((*LOCAL_NAMES, *settings.server_names)) if settings.dev else None,
+        )
+
+        listeners = Listeners()
+        https = HttpServer(HttpsApplication(verdict, gateway, self._entropy))
+        api_http = HttpServer(front)
+        doors = _Doors(self._endpoints, settings.region, recorder, gateway, https)
+        await listeners.add(sockets["mqtt"], DoorFactory(self._contexts, doors, ListenerKind.MQTT, DoorLimits()))
+        await listeners.add(sockets["https"], DoorFactory(self._contexts, doors, ListenerKind.HTTPS, DoorLimits()))
+        if settings.api_tls:
+            api_doors = _Doors(self._endpoints, settings.region, recorder, gateway, api_http)
+            await listeners.add(
+                sockets["api"],
+                DoorFactory(self._contexts, api_doors, ListenerKind.HTTPS, DoorLimits(), client_auth=False),
+            )
+        else:
+            await listeners.add(sockets["api"], api_http.protocol)
+
+        async def close_doors() -> None:
+            listeners.close()
+            try:
+                async with asyncio.timeout(SHUTDOWN_LIMIT_S):
+                    await gateway.close()
+                    await asyncio.gather(https.close(), api_http.close())
+            except TimeoutError:
+                log.warning("connections were still open after the shutdown limit", limit_s=SHUTDOWN_LIMIT_S)
+
+        stack.push_async_callback(close_doors)
+        renewals = asyncio.create_task(self._renew())
+        stack.callback(renewals.cancel)
+
+        ready = {
+            "pid": os.getpid(),
+            "api": f"{'https' if settings.api_tls else 'http'}://{_netloc(sockets['api'])}",
+            "mqtt": _address(sockets["mqtt"]),
+            "https": _address(sockets["https"]),
+            "alpn": None,
+            "endpoint": endpoint,
+            "account": first,
+            "trust_dir": str(data_dir / "trust"),
+            "version": __version__,
+        }
+        self._announce(ready, first_run=first_run)
+        device_keys.fill()
+
+    # --- the parts of a start
+
+    async def _first_endpoint(self, account: AccountId) -> str:
+        scope = Scope(account, self._settings.region)
+        cause = Cause(actor="handfast:start", address="", operation="FirstRun", request_id="", at=self._clock.now())
+        await self._endpoints.ensure(scope, cause)
+        return self._endpoints.endpoint_name(scope)
+
+    async def _ensure_region(self, region: str) -> None:
+        """The region's server leaves exist and are served."""
+        if region not in self._contexts.regions():
+            for kind in KINDS:
+                chain = await asyncio.to_thread(self._authority.chain, kind, region)
+                self._contexts.install(region, kind, chain.chain_pem, chain.key_pem)
+
+    async def _renew(self) -> None:
+        """Leaves with a third of their life left are replaced; new connections get the new ones."""
+        while True:
+            now = self._clock.now()
+            try:
+                for chain in await asyncio.to_thread(self._authority.renew_due, now):
+                    self._contexts.install(chain.region, chain.kind, chain.chain_pem, chain.key_pem)
+                    log.info("server certificate renewed", region=chain.region, kind=chain.kind)
+                for warning in self._authority.warnings(now):
+                    log.warning(warning)
+            except Exception:
+                log.exception("server certificates could not be renewed; trying again within the hour")
+            await asyncio.sleep(RENEWAL_INTERVAL_S)
+
+    async def _notify(self, changes: Sequence[Change]) -> None:
+        """After each commit, before the API answers: caches and live connections obey."""
+        await self._endpoints.changed(changes)
+        await self._principals.apply(changes)
+        self._bus.announce(changes)
+
+    def _log_refusal(self, refusal: Refusal) -> None:
+        self._meter.count("refusals", labels={"stage": str(refusal.stage), "reason": str(refusal.reasons[0].code)})
+        log.info(
+            "refused",
+            trace_id=refusal.trace_id,
+            stage=str(refusal.stage),
+            reasons=[str(reason.code) for reason in refusal.reasons],
+            address=refusal.address,
+        )
+
+    def _announce(self, ready: dict[str, Any], *, first_run: bool) -> None:
+        settings = self._settings
+        content = json.dumps(ready, indent=2).encode() + b"\n"
+        serve_json = settings.data_dir / "serve.json"
+        write_atomically(serve_json, content)
+        self._stack.callback(serve_json.unlink, missing_ok=True)
+        print(start_screen(self._serve_info(ready, first_run=first_run)), flush=True)
+        if settings.ready_file is not None:
+            try:
+                write_atomically(settings.ready_file, content)
+            except OSError as error:
+                raise ConfigurationError(
+                    f"--ready-file {settings.ready_file} cannot be written: {error.strerror}"
+                ) from error
+            self._stack.callback(settings.ready_file.unlink, missing_ok=True)
+
+    def _serve_info(self, ready: Mapping[str, Any], *, first_run: bool) -> ServeInfo:
+        settings = self._settings
+        return ServeInfo(
+            version=__version__,
+            api=ready["api"],
+            mqtt_host=ready["mqtt"]["host"],
+            mqtt_port=ready["mqtt"]["port"],
+            https_host=ready["https"]["host"],
+            https_port=ready["https"]["port"],
+            endpoint=ready["endpoint"],
+            endpoint_resolves=_resolves(ready["endpoint"]),
+            account=ready["account"],
+            region=settings.region,
+            data_dir=settings.data_dir,
+            trust_dir=settings.data_dir / "trust",
+            dev=settings.dev,
+            first_run=first_run,
+        )
+
+
+class _Doors:
+    """`tls.door.DoorPlane`: what the TLS front door asks of the rest."""
+
+    def __init__(
+        self, endpoints: EndpointDirectory, region: str, recorder: Recorder, gateway: Gateway, http: HttpServer
+    ) -> None:
+        self._endpoints = endpoints
+        self._region = region
+        self._recorder = recorder
+        self._gateway = gateway
+        self._http = http
+
+    def region_of(self, sni: str | None) -> str:
+        """Whose leaf is shown: the region of the endpoint that was named, else the server's."""
+        scope = self._endpoints.resolve_sni(sni) if sni else None
+        return scope.region if scope is not None else self._region
+
+    def opened(self, facts: TLSFacts, transport: TLSTransport) -> asyncio.Protocol:
+        """The application protocol of a connection whose handshake is done."""
+        if facts.listener is ListenerKind.MQTT:
+            return self._gateway.accept(facts)
+        return self._http.protocol(facts)
+
+    def failed(self, failure: TLSFailure) -> None:
+        """A handshake that failed is recorded; it belongs to no account."""
+        self._recorder.record(
+            Stage.TLS,
+            failure.reasons,
+            None,
+            None,
+            address=failure.address,
+            details={
+                **({"sni": failure.sni} if failure.sni else {}),
+                **({"alpn": failure.alpn} if failure.alpn else {}),
+                **failure.offered,
+            },
+        )
+
+
+def _key_lookup(accounts: Accounts) -> Any:
+    async def lookup(access_key_id: str) -> SigningKey | None:
+        record = await accounts.signing_key(access_key_id)
+        if record is None:
+            return None
+        return SigningKey(secret=record.secret, account_id=record.account_id, active=record.active)
+
+    return lookup
+
+
+def _dev_keys(accounts: Accounts) -> Any:
+    async def made(access_key_id: str) -> SigningKey:
+        record = await accounts.dev_key(access_key_id)
+        return SigningKey(secret=record.secret, account_id=record.account_id, active=record.active)
+
+    return made
+
+
+def _api_refusal(refused: ApiRefusal, trace_id: str, clock: SystemClock) -> Refusal:
+    """A refused API call as the record keeps it; the request id is among the facts."""
+    facts = {
+        "request_id": refused.request_id,
+        "error": refused.error_code,
+        "request": f"{refused.method} {refused.path}",
+        **({"operation": refused.operation} if refused.operation else {}),
+        **({"access_key_id": refused.access_key_id} if refused.access_key_id else {}),
+    }
+    return Refusal(
+        trace_id=trace_id,
+        at=clock.now(),
+        stage=Stage.API,
+        reasons=(Reason(refused.reason, refused.detail),),
+        address=refused.address,
+        account=refused.account_id,
+        region=refused.region,
+        facts=facts,
+    )
+
+
+def _read_secret(path: Path | None, flag: str) -> bytes | None:
+    """The file's first line; it must be ours alone."""
+    if path is None:
+        return None
+    try:
+        if path.stat().st_mode & 0o077:
+            raise ConfigurationError(f"{flag} {path} can be read by others: chmod 600 {path}")
+        secret = path.read_bytes().split(b"\n", 1)[0].rstrip(b"\r")
+    except OSError as error:
+        raise ConfigurationError(f"{flag} {path} cannot be read: {error.strerror}") from error
+    if not secret:
+        raise ConfigurationError(f"{flag} {path} is empty: its first line is the secret")
+    return secret
+
+
+def _address(sock: Any) -> dict[str, Any]:
+    host, port = sock.getsockname()[:2]
+    return {"host": host, "port": port}
+
+
+def _netloc(sock: Any) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _reveal_root_passphrase(passphrase: str) -> None:
+    """Printed before the PKI is in place, so that no kill in between loses it; it is stored nowhere."""
+    print(
+        "The passphrase of the root keys, shown this once. Note it, then move pki/offline/ to a safe place:\n\n"
+        f"  {passphrase}\n",
+        flush=True,
+    )
+
+
+def _resolves(name: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(name, None))
+    except OSError:
+        return False
