@@ -14,7 +14,11 @@ from handfast.keystore.pool import KeyPool
 from handfast.ports import Clock, Entropy
 from handfast.services.authorities import DeviceIssuer, ServerAuthority
 from handfast.services.pki_folder import OpenKeyFolder
+from handfast.telemetry.clock import SystemClock
+from handfast.telemetry.entropy import SystemEntropy
 
+system_clock: Clock = SystemClock()
+system_entropy: Entropy = SystemEntropy()
 key_folder: OpenKeyFolder = FileKeyStore
 
 
