@@ -160,12 +160,14 @@ class MQTTConnection(asyncio.Protocol):
         self._heard = wheel.tick
         self._silence = ticks(self.gateway.limits.mqtt.connect_timeout_s)
         wheel.add(self, wheel.tick + self._silence)
+        if self.gateway.closing:
+            self.close(b"", "SERVER_INITIATED_DISCONNECT")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone."""
         if self.state != CLOSED:
             self._leave("CONNECTION_LOST")
-        self.gateway.wheel.remove(self)
+        self.gateway.forget(self)
         self.transport = None
         self._chunks = []
         self.out = []
@@ -538,6 +540,7 @@ class MQTTConnection(asyncio.Protocol):
         """CONNECT was accepted: messages flow from here on."""
         assert self.transport is not None
         self.state = OPEN
+        self.gateway.sessions[self.version] += 1
         self.engine.connected = True
         wheel = self.gateway.wheel
         self._heard = wheel.tick
@@ -552,18 +555,18 @@ class MQTTConnection(asyncio.Protocol):
 
     def _acknowledge(self, ids: list[bytes]) -> None:
         """PUBACK for messages that need not become durable; behind those that do, in the order they came."""
-        self.unflushed += len(ids)
         if self._unsettled:
             for packet_id in ids:
                 self._unsettled.setdefault(packet_id, 0)
         else:
+            self.unflushed += len(ids)
             self.enqueue(b"@\x02" + b"@\x02".join(ids))
         self._check_receive_maximum()
 
     def _check_receive_maximum(self) -> None:
         maximum = self.engine.limits.receive_maximum
         if self.version == 5:
-            if self.unflushed > maximum:  # [MQTT-3.3.4-9]
+            if self.unflushed + len(self._unsettled) > maximum:  # [MQTT-3.3.4-9]
                 raise ProtocolViolation(
                     f"more than {maximum} PUBLISH packets wait for their PUBACK", Code.RECEIVE_MAXIMUM_EXCEEDED
                 )
@@ -573,10 +576,10 @@ class MQTTConnection(asyncio.Protocol):
     def acknowledge(self, packet_id: int, reason: int) -> None:
         """PUBACK for one message, with its Reason Code."""
         raw = packet_id.to_bytes(2, "big")
-        self.unflushed += 1
         if self._unsettled:
             self._unsettled.setdefault(raw, reason)
         else:
+            self.unflushed += 1
             self.enqueue(self._puback(raw, reason))
         self._check_receive_maximum()
 
@@ -589,7 +592,6 @@ class MQTTConnection(asyncio.Protocol):
         if raw in self._unsettled:
             return False
         self._unsettled[raw] = -1
-        self.unflushed += 1
         self._check_receive_maximum()
         return True
 
@@ -607,6 +609,7 @@ class MQTTConnection(asyncio.Protocol):
             head = next(iter(unsettled))
             if unsettled[head] < 0:
                 break
+            self.unflushed += 1
             self.enqueue(self._puback(head, unsettled.pop(head)))
         if self._need == _HOLD and len(unsettled) < self.engine.limits.receive_maximum // 2:
             assert self.transport is not None
@@ -636,6 +639,7 @@ class MQTTConnection(asyncio.Protocol):
         if packet is None:
             self.inflight.discard(packet_id)
             return
+        self.gateway.turn_bytes += len(packet)
         self.enqueue(packet)
 
     def _encode(self, message: Message, qos: int, retain: bool, packet_id: bytes) -> bytes | None:
@@ -811,8 +815,7 @@ class MQTTConnection(asyncio.Protocol):
                 transport.write(b"".join(out))
             transport.close()
         self._leave(reason)
-        wheel = self.gateway.wheel
-        wheel.add(self, wheel.tick + ticks(self.gateway.limits.linger_s))
+        self.gateway.linger(self)
 
     def _leave(self, reason: str) -> None:
         """Out of every table; the Will goes out unless the client took its leave."""

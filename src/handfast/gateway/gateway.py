@@ -13,8 +13,8 @@ from handfast.core.identity.refusal import Reason, ReasonCode, Stage
 from handfast.core.mqtt.properties import Where, decode_block
 from handfast.core.mqtt.reasons import Code
 from handfast.core.topics.name import name_problem
-from handfast.gateway.connection import OPEN, MQTTConnection
-from handfast.gateway.keepalive import TICKS_PER_SECOND, Wheel
+from handfast.gateway.connection import MQTTConnection
+from handfast.gateway.keepalive import TICKS_PER_SECOND, Wheel, ticks
 from handfast.gateway.limits import GatewayLimits
 from handfast.gateway.messages import Message, forwarded_properties
 from handfast.gateway.retained import RetainedGate
@@ -63,14 +63,17 @@ class Gateway:
         self._timer: asyncio.TimerHandle | None = None
         self._started_at = clock.monotonic()
         self._metered_at = 0
-        self._closing = False
+        self.closing = False
+        self.sessions = {4: 0, 5: 0}  # open connections by Protocol Level
+        self._lingering: set[MQTTConnection] = set()
+        self._all_gone = asyncio.Event()
         self._routers: dict[Scope, ScopeRouter] = {}
         self._principals: dict[tuple[Scope, CertificateId], set[MQTTConnection]] = {}
         self._connections: set[MQTTConnection] = set()
         self._identifying: dict[MQTTConnection, bool] = {}  # True: something changed meanwhile, ask again
         self._tasks: set[asyncio.Task[None]] = set()
         self._dropped: dict[str, int] = {}
-        self._retained = RetainedGate(sessions, clock, self.spawn)
+        self._retained = RetainedGate(sessions, clock, meter, self.spawn)
 
     # the door
 
@@ -172,6 +175,7 @@ class Gateway:
         authorizer = connection.authorizer
         if not was_open or router is None or authorizer is None:
             return
+        self.sessions[connection.version] -= 1
         for parsed, _options in connection.subscriptions.values():
             router.unsubscribe(connection, parsed)
         self.subscription_count -= len(connection.subscriptions)
@@ -248,6 +252,8 @@ class Gateway:
                 # Any live member will do; a choice by weight or turn is promised nowhere.
                 receiver, options = members[int(self._random.random() * len(members))]
                 self._send_odd(receiver, options, message)
+        if self.turn_bytes > self.turn_limit:
+            self.flush()
 
     def _send_plain(self, receivers: Sequence[MQTTConnection], message: Message, version: int, now: float) -> None:
         packet = message.plain_packet(version, now)
@@ -255,8 +261,6 @@ class Gateway:
             receiver.enqueue(packet)
         self.sent0 += len(receivers)
         self.turn_bytes += len(packet) * len(receivers)
-        if self.turn_bytes > self.turn_limit:
-            self.flush()
 
     def _send_odd(self, receiver: MQTTConnection, options: int, message: Message) -> None:
         qos = min(message.qos, options & QOS)
@@ -381,7 +385,7 @@ class Gateway:
 
     def _tick(self) -> None:
         assert self._loop is not None
-        if self._closing:
+        if self.closing:
             return
         self._timer = self._loop.call_later(1 / TICKS_PER_SECOND, self._tick)
         self.advance()
@@ -410,11 +414,7 @@ class Gateway:
         for reason, count in dropped.items():
             self._meter.count("handfast_mqtt_messages_dropped_total", count, {"reason": reason})
         self._meter.gauge("handfast_mqtt_subscriptions", self.subscription_count)
-        sessions = {4: 0, 5: 0}
-        for connection in self._connections:
-            if connection.state == OPEN:
-                sessions[connection.version] += 1
-        for version, count in sessions.items():
+        for version, count in self.sessions.items():
             self._meter.gauge("handfast_mqtt_sessions", count, {"protocol": str(version)})
 
     # the end
@@ -425,13 +425,39 @@ class Gateway:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def linger(self, connection: MQTTConnection) -> None:
+        """A closed connection has a while to flush, then it is aborted."""
+        if connection.transport is not None:
+            self._lingering.add(connection)
+            self.wheel.add(connection, self.wheel.tick + ticks(self.limits.linger_s))
+
+    def forget(self, connection: MQTTConnection) -> None:
+        """The transport is gone."""
+        self.wheel.remove(connection)
+        self._lingering.discard(connection)
+        if not self._lingering:
+            self._all_gone.set()
+
     async def close(self) -> None:
-        """Tell MQTT 5 clients, publish the Wills that policy allows, wait until what must be durable is."""
-        self._closing = True
+        """
+        Tell MQTT 5 clients (0x8B), publish the Wills that policy allows, wait until what must be durable is
+        and what was written has left; at most `linger_s` for each.
+        """
+        self.closing = True
         if self._timer is not None:
             self._timer.cancel()
         for connection in list(self._connections):
             connection.cut(Code.SERVER_SHUTTING_DOWN, "SERVER_INITIATED_DISCONNECT")
         self.flush()
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+        self._retained.hand_over()
+        if self._tasks:
+            _done, late = await asyncio.wait(self._tasks, timeout=self.limits.linger_s)
+            for task in late:
+                task.cancel()
+        if self._lingering:
+            self._all_gone.clear()
+            try:
+                await asyncio.wait_for(self._all_gone.wait(), self.limits.linger_s)
+            except TimeoutError:
+                for connection in list(self._lingering):
+                    connection.due(self.wheel.tick)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from handfast.core.mqtt.primitives import encode_binary, encode_variable
+from handfast.core.mqtt.primitives import encode_variable
 from handfast.core.mqtt.properties import Properties, Property, encode_block
 
 MAX_EXPIRY_S = 604_800
@@ -96,8 +96,3 @@ def forwarded_properties(properties: Properties, now: float) -> tuple[bytes, flo
     if isinstance(interval, int):
         expires_at = now + min(max(interval, 1), MAX_EXPIRY_S)
     return encode_block(Properties(values, properties.user)), expires_at
-
-
-def topic_field(topic: bytes) -> bytes:
-    """The Topic Name as it stands in a PUBLISH."""
-    return encode_binary(topic)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from handfast.core.identity.ids import Scope
 from handfast.core.mqtt.reasons import Code
 from handfast.gateway.messages import Message
-from handfast.ports import Clock, Retained, RetainOp, Sessions
+from handfast.ports import Clock, Meter, Retained, RetainOp, Sessions
 
 if TYPE_CHECKING:
     from handfast.gateway.connection import MQTTConnection
@@ -49,11 +49,14 @@ class RetainedGate:
     begins later sees it, because the operations so far are handed over first.
     """
 
-    __slots__ = ("_clock", "_loads", "_queue", "_sessions", "_spawn")
+    __slots__ = ("_clock", "_loads", "_meter", "_queue", "_sessions", "_spawn")
 
-    def __init__(self, sessions: Sessions, clock: Clock, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+    def __init__(
+        self, sessions: Sessions, clock: Clock, meter: Meter, spawn: Callable[[Coroutine[Any, Any, None]], None]
+    ) -> None:
         self._sessions = sessions
         self._clock = clock
+        self._meter = meter
         self._spawn = spawn
         self._queue: list[_Store] = []
         self._loads: dict[tuple[Scope, str], list[_Load]] = {}
@@ -94,11 +97,13 @@ class RetainedGate:
 
     async def _commit(self, stores: list[_Store]) -> None:
         results: Sequence[bool | None]
+        begun = self._clock.monotonic()
         try:
             results = await self._sessions.commit([store.op for store in stores])
         except Exception:
             _log.exception("retained messages could not be stored")
             results = [None] * len(stores)
+        self._meter.observe("handfast_retained_commit_seconds", self._clock.monotonic() - begun)
         for store, result in zip(stores, results, strict=True):
             if store.publisher is not None:
                 reason = Code.SUCCESS
