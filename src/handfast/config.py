@@ -53,7 +53,6 @@ class Settings:
     prefer_chain: Literal["rsa", "ecdsa"]
     refusals: Literal["explain", "aws"]
     sni: Literal["lenient", "aws"]
-    quotas: Literal["off", "aws"]
     database_url: str | None
     ready_file: Path | None
     api_plaintext: bool
@@ -383,18 +382,6 @@ SETTINGS: tuple[Setting, ...] = (
         unit="lenient or aws",
         parse=_choice,
         choices=("lenient", "aws"),
-    ),
-    Setting(
-        name="quotas",
-        flag="--quotas",
-        metavar="off|aws",
-        default="off",
-        default_text="off",
-        help="Whether the rate quotas of AWS IoT Core are enforced.",
-        unit="off or aws",
-        more="Structural limits (packet sizes, topic levels, filters per SUBSCRIBE) are always enforced.",
-        parse=_choice,
-        choices=("off", "aws"),
     ),
     Setting(
         name="database_url",

@@ -39,7 +39,8 @@ def hosts(
         print_json(rows)
         return
     for row in rows:
-        print(hosts_line(address, *[printable(name) for name in row["names"]]))
+        names: Any = row["names"]
+        print(hosts_line(address, *map(printable, names)))
 
 
 def _address(host: str) -> str:
@@ -47,6 +48,7 @@ def _address(host: str) -> str:
     if host in ("0.0.0.0", "::"):  # noqa: S104  compared, not bound
         return "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
     try:
-        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+        found: Any = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0]
+        return str(found)
     except OSError:
         raise ConfigurationError(f"{host} does not resolve: give --endpoint-url with a name that does") from None
