@@ -11,7 +11,7 @@ import ipaddress
 import re
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography import x509
@@ -196,8 +196,9 @@ class ServerAuthority:
 
     def renew_due(self, now: dt.datetime) -> list[ServerChain]:
         """
-        The chains whose leaf was issued anew: a third of its life or less was left, or a new intermediate was
-        installed meanwhile. The old ones stay valid; the caller swaps its contexts.
+        The chains that changed: the leaf was issued anew, because a third of its life or less was left or a new
+        intermediate was installed meanwhile; or a new cross-certificate was. The old ones stay valid; the caller
+        swaps its contexts.
 
         A leaf that would not live longer than the present one is left: `warnings` says why.
 
@@ -205,15 +206,20 @@ class ServerAuthority:
             ConfigurationError: A new intermediate does not verify, or an intermediate has expired.
         """
         with self._lock:
+            self._load_roots()
             self._load_intermediates(now)
             renewed = []
             for (kind, region), current in list(self._leaves.items()):
                 issuer = self._intermediates[kind].certificate
                 good = now < current.renew_at() or issuer.not_valid_after_utc <= current.not_after
                 if good and current.intermediate == issuer:
-                    continue
-                self._leaves[kind, region] = self._issue_leaf(kind, region)
-                renewed.append(self._leaves[kind, region])
+                    fresh = replace(current, cross_pem=self._cross_pem(issuer))
+                    if fresh == current:
+                        continue
+                else:
+                    fresh = self._issue_leaf(kind, region)
+                self._leaves[kind, region] = fresh
+                renewed.append(fresh)
             return renewed
 
     def warnings(self, now: dt.datetime) -> list[str]:
@@ -272,7 +278,11 @@ class ServerAuthority:
         self.generated_root_passphrase = generated
 
     def _load(self) -> None:
-        now = self._clock.now()
+        self._load_roots()
+        self._load_intermediates(self._clock.now())
+        publish_trust(self._folder, self.trust_dir)
+
+    def _load_roots(self) -> None:
         self._roots = self._folder.roots()
         self._cross = self._folder.cross_certificates()
         for name, root in self._roots.items():
@@ -284,8 +294,6 @@ class ServerAuthority:
                 raise ConfigurationError(f"pki/roots/cross.pem lacks {spec.common_name}: restore it from a backup.")
             # No dates: when the legacy root has run out, whoever trusts the roots is not concerned.
             _insist(chains.link_refusals(twin, legacy), "pki/roots/cross.pem")
-        self._load_intermediates(now)
-        publish_trust(self._folder, self.trust_dir)
 
     def _load_intermediates(self, now: dt.datetime) -> None:
         anchors = [self._roots[spec.file] for spec in ROOTS]
@@ -302,6 +310,11 @@ class ServerAuthority:
     def _cross_certificate(self, root: x509.Certificate) -> x509.Certificate | None:
         twins = [cert for cert in self._cross if cert.subject == root.subject and chains.same_key(cert, root)]
         return twins[-1] if twins else None
+
+    def _cross_pem(self, intermediate: x509.Certificate) -> bytes:
+        root = next(root for root in self._roots.values() if root.subject == intermediate.issuer)
+        cross = self._cross_certificate(root)
+        return bundle_pem([cross] if cross is not None else [])
 
     def _check_names(self) -> None:
         for name in (*self._names(self.region), self._domain):
@@ -372,14 +385,12 @@ class ServerAuthority:
     def _server_chain(
         self, kind: ChainKind, region: str, leaf: x509.Certificate, intermediate: x509.Certificate, key: SigningKey
     ) -> ServerChain:
-        root = next(root for root in self._roots.values() if root.subject == intermediate.issuer)
-        cross = self._cross_certificate(root)
         return ServerChain(
             kind=kind,
             region=region,
             chain_pem=bundle_pem([leaf, intermediate]),
             key_pem=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-            cross_pem=bundle_pem([cross] if cross is not None else []),
+            cross_pem=self._cross_pem(intermediate),
             not_before=leaf.not_valid_before_utc,
             not_after=leaf.not_valid_after_utc,
             leaf=leaf,

@@ -40,6 +40,7 @@ from handfast.core.pki import chain as chains
 from handfast.core.pki import profile as profiles
 from handfast.core.pki.issue import VerifyingKey
 from handfast.core.pki.keys import BrokenRule, request_refusals
+from handfast.core.pki.names import display
 from handfast.core.pki.pem import read_request
 from handfast.datadir import write_atomically
 from handfast.errors import CertificateInputError, ConfigurationError
@@ -148,7 +149,7 @@ def request(
                 "csr": csr.public_bytes(Encoding.PEM).decode("ascii"),
             }
             key = _identifier(private.public_key())
-            subject, signer = intermediate_subject(kind, generation).rfc4514_string(), f"root-ca-{root}"
+            subject, signer = display(intermediate_subject(kind, generation)), f"root-ca-{root}"
         elif act == "legacy":
             subject = "the legacy root itself"
         elif act != "cross":
@@ -281,7 +282,7 @@ def install(folder: PkiFolder, online: KeyFolder, trust_dir: Path, directory: Pa
         _agree((), act, holds(online.signing_key(name), certificate), "it is for another key than the one requested")
         _agree((), act, _is_intermediate(certificate), "it has not the profile of an intermediate")
         named = certificate.subject == intermediate_subject(kind, generation)
-        _agree((), act, named, f"it is not named {intermediate_subject(kind, generation).rfc4514_string()}")
+        _agree((), act, named, f"it is not named {display(intermediate_subject(kind, generation))}")
         writes.append((name, [certificate]))
     for name, certificates in writes:
         folder.write(name, certificates)
@@ -364,7 +365,7 @@ def _step(act: str, file: Path, certificates: Sequence[x509.Certificate], signer
     return Step(
         act=act,
         file=file,
-        subject=first.subject.rfc4514_string() if len(certificates) == 1 else "the four roots",
+        subject=display(first.subject) if len(certificates) == 1 else "the four roots",
         signer=signer,
         key=identifier.hex() if identifier is not None and len(certificates) == 1 else None,
         not_after=min(cert.not_valid_after_utc for cert in certificates),
