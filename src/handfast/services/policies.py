@@ -35,7 +35,10 @@ class Policies:
     async def create(self, scope: Scope, cause: Cause, name: PolicyName, document: str) -> PolicyRecord:
         """The policy with this document as version 1. A name that is taken is refused even for the same document."""
         try:
+            document.encode()  # JSON can spell what is no Unicode text: half of a surrogate pair
             parse_document(document)
+        except UnicodeEncodeError:
+            raise MalformedPolicyError("The policy document holds half of a surrogate pair") from None
         except PolicySyntaxError as error:
             raise MalformedPolicyError(f"The policy document cannot be used: {error}") from error
         record = PolicyRecord(

@@ -1,0 +1,262 @@
+"""A registry in a temporary directory, with records, certificates and callers for tests. Nothing here is pasted."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import functools
+import hashlib
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from handfast.control.context import Handler
+from handfast.control.handlers import build_handfast_handlers, build_handlers
+from handfast.core.identity.caller import Caller
+from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope, ThingName
+from handfast.core.identity.records import (
+    AccessKeyRecord,
+    AccountRecord,
+    AccountStatus,
+    CertificateMode,
+    CertificateRecord,
+    CertificateStatus,
+    PolicyRecord,
+    ThingRecord,
+)
+from handfast.core.identity.refusal import Refusal
+from handfast.errors import CertificateInputError
+from handfast.ports import Cause, Change
+from handfast.services.accounts import Accounts
+from handfast.services.endpoints import EndpointDirectory
+from handfast.services.registry import Registry
+from handfast.storage.sql import SQLStore
+
+NOW = dt.datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
+SCOPE = Scope(AccountId("123456789012"), "us-east-1")
+OTHER_ACCOUNT = Scope(AccountId("210987654321"), "us-east-1")
+OTHER_REGION = Scope(AccountId("123456789012"), "eu-west-1")
+ALLOW = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}'
+
+
+class FakeClock:
+    """Stands at NOW until it is moved."""
+
+    def __init__(self) -> None:
+        self.instant = NOW
+
+    def now(self) -> dt.datetime:
+        return self.instant
+
+    def monotonic(self) -> float:
+        return (self.instant - NOW).total_seconds()
+
+
+class FakeEntropy:
+    """Repeatable and never the same twice."""
+
+    def __init__(self) -> None:
+        self._counter = itertools.count()
+
+    def token_bytes(self, n: int) -> bytes:
+        return hashlib.shake_256(str(next(self._counter)).encode()).digest(n)
+
+    def uuid(self) -> str:
+        text = self.token_bytes(16).hex()
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def cause(operation: str = "Test", *, at: dt.datetime = NOW) -> Cause:
+    return Cause(actor="arn:test", address="192.0.2.1", operation=operation, request_id="request-1", at=at)
+
+
+def certificate_id(number: int) -> CertificateId:
+    return CertificateId(hashlib.sha256(str(number).encode()).hexdigest())
+
+
+def certificate(number: int = 1, **changes: Any) -> CertificateRecord:
+    """A registration that is INACTIVE, of DEFAULT mode and a second younger than the one before it."""
+    created = NOW + dt.timedelta(seconds=number)
+    record = CertificateRecord(
+        scope=SCOPE,
+        certificate_id=certificate_id(number),
+        pem=f"pem of {number}\n",
+        status=CertificateStatus.INACTIVE,
+        mode=CertificateMode.DEFAULT,
+        creation_date=created,
+        last_modified_date=created,
+        not_before=NOW,
+        not_after=NOW + dt.timedelta(days=365),
+        generation_id=f"generation-{number}",
+    )
+    return dataclasses.replace(record, **changes)
+
+
+def thing(name: str = "lamp", **changes: Any) -> ThingRecord:
+    record = ThingRecord(scope=SCOPE, thing_name=ThingName(name), thing_id=f"id-of-{name}", creation_date=NOW)
+    return dataclasses.replace(record, **changes)
+
+
+def policy(name: str = "allow", **changes: Any) -> PolicyRecord:
+    record = PolicyRecord(
+        scope=SCOPE,
+        policy_name=PolicyName(name),
+        default_version_id="1",
+        document=ALLOW,
+        creation_date=NOW,
+        last_modified_date=NOW,
+        generation_id="00" * 32,
+    )
+    return dataclasses.replace(record, **changes)
+
+
+def account(scope: Scope = SCOPE, **changes: Any) -> AccountRecord:
+    record = AccountRecord(account_id=scope.account, name="", status=AccountStatus.ENABLED, creation_date=NOW)
+    return dataclasses.replace(record, **changes)
+
+
+def access_key(number: int = 1, **changes: Any) -> AccessKeyRecord:
+    record = AccessKeyRecord(
+        access_key_id=f"AKIATESTTESTTEST{number:04d}",
+        secret=f"secret-{number}",
+        account_id=SCOPE.account,
+        creation_date=NOW + dt.timedelta(seconds=number),
+        active=True,
+    )
+    return dataclasses.replace(record, **changes)
+
+
+@asynccontextmanager
+async def sqlite_store(directory: Path, **options: Any) -> AsyncIterator[SQLStore]:
+    store = await SQLStore.open(directory / "handfast.db", **options)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def with_accounts(store: SQLStore) -> None:
+    """The accounts of SCOPE and OTHER_ACCOUNT exist."""
+    for scope in (SCOPE, OTHER_ACCOUNT):
+        await store.create_account(account(scope), cause())
+
+
+# --- real certificates ----------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def self_signed(
+    name: str = "device", *, not_before: dt.datetime = NOW, not_after: dt.datetime = NOW + dt.timedelta(days=9)
+) -> str:
+    """A certificate in PEM that breaks no rule unless asked to; another name is another certificate."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = x509.CertificateBuilder(
+        issuer_name=subject,
+        subject_name=subject,
+        public_key=_key().public_key(),
+        serial_number=x509.random_serial_number(),
+        not_valid_before=not_before,
+        not_valid_after=not_after,
+    )
+    return builder.sign(_key(), hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def pem_id(pem: str) -> CertificateId:
+    return CertificateId(x509.load_pem_x509_certificate(pem.encode()).fingerprint(hashes.SHA256()).hex())
+
+
+@dataclass(frozen=True)
+class _Issued:
+    certificate_pem: str
+    public_key_pem: str = "public"
+    private_key_pem: str = "-----BEGIN RSA PRIVATE KEY----- private"
+
+
+class FakeIssuer:
+    """Issues a new certificate whatever is asked, but for the request `bad`."""
+
+    async def create_keys_and_certificate(self) -> _Issued:
+        return _Issued(self_signed("AWS IoT Certificate"))
+
+    async def issue_from_csr(self, csr_pem: str) -> str:
+        if csr_pem == "bad":
+            raise CertificateInputError("The request is not signed by its own key.", "signature")
+        return self_signed("from csr")
+
+
+# --- the control plane over it --------------------------------------------------------------------------------------
+
+
+class FakeRefusals:
+    def __init__(self) -> None:
+        self.kept: list[Refusal] = []
+        self.asked: list[tuple[str, AccountId | None, int]] = []
+
+    def query(self, text: str, account_id: AccountId | None, limit: int) -> list[Refusal]:
+        self.asked.append((text, account_id, limit))
+        return self.kept
+
+
+def caller(scope: Scope | None = SCOPE, *, region: str = "us-east-1") -> Caller:
+    """A caller of the scope; None for the operator."""
+    return Caller(
+        account_id=None if scope is None else scope.account,
+        region=region if scope is None else scope.region,
+        access_key_id="AKIATESTTESTTEST0001",
+        address="192.0.2.1",
+        request_id="request-1",
+        at=NOW,
+    )
+
+
+@dataclass
+class Plane:
+    """The handlers over a store. `notified` is what was announced; `call` calls an operation by its name."""
+
+    store: SQLStore
+    registry: Registry
+    accounts: Accounts
+    endpoints: EndpointDirectory
+    refusals: FakeRefusals
+    notified: list[Change] = field(default_factory=list)
+    regions: list[str] = field(default_factory=list)
+    handlers: dict[str, Handler] = field(default_factory=dict)
+
+    async def call(self, operation: str, ctx: Caller | None = None, /, **members: Any) -> dict[str, Any]:
+        return await self.handlers[operation](ctx or caller(), **members)
+
+
+async def make_plane(store: SQLStore) -> Plane:
+    """Services and handlers over the store, as the composition root makes them."""
+    entropy, clock = FakeEntropy(), FakeClock()
+    notified: list[Change] = []
+    regions: list[str] = []
+
+    async def notify(changes: Sequence[Change]) -> None:
+        notified.extend(changes)
+        await endpoints.changed(changes)
+
+    async def ensure_region(region: str) -> None:
+        regions.append(region)
+
+    endpoints = EndpointDirectory(store, entropy, "Example.TEST", notify)
+    await endpoints.load()
+    registry = Registry(store, FakeIssuer(), entropy, notify)
+    accounts = Accounts(store, entropy, clock, notify)
+    refusals = FakeRefusals()
+    handlers = build_handlers(registry, endpoints, ensure_region) | build_handfast_handlers(
+        accounts, endpoints, ensure_region, refusals
+    )
+    return Plane(store, registry, accounts, endpoints, refusals, notified, regions, handlers)
