@@ -10,12 +10,11 @@ receivers of the same version get as the bytes that came in.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING, cast
 
 from handfast.core.identity.refusal import Reason, ReasonCode, Stage
 from handfast.core.mqtt import codec
-from handfast.core.mqtt.connection import Connection, FirstPacketNotConnect
+from handfast.core.mqtt.connection import FirstPacketNotConnect
 from handfast.core.mqtt.packets import (
     ConnAck,
     Connect,
@@ -31,20 +30,17 @@ from handfast.core.mqtt.properties import Properties, Property
 from handfast.core.mqtt.reasons import Code
 from handfast.errors import ProtocolViolation
 from handfast.gateway import commands, opening
+from handfast.gateway.acknowledging import Acknowledger
 from handfast.gateway.keepalive import ticks
-from handfast.gateway.messages import NO_ID, Message
+from handfast.gateway.messages import Message
+from handfast.gateway.receiver import CLOSED, JUDGING, OPEN, Receiver
 from handfast.gateway.router import Plan, ScopeRouter
 from handfast.printable import printable
-from handfast.seam import Admitted, Authorizer, Refused, TLSFacts
+from handfast.seam import Admitted, Refused, TLSFacts
 
 if TYPE_CHECKING:
     from handfast.core.topics.filter import ParsedFilter
     from handfast.gateway.gateway import Gateway
-
-AWAITING_CONNECT = 0
-JUDGING = 1  # the CONNECT is read, the identity is not known yet
-OPEN = 2
-CLOSED = 3
 
 _HOLD = 1 << 60
 _PINGRESP = b"\xd0\x00"
@@ -64,61 +60,36 @@ REFUSAL_CODES: dict[int, ReasonCode] = {
 }
 
 
-class MQTTConnection(asyncio.Protocol):
+class MQTTConnection(Acknowledger, asyncio.Protocol):
     """One device. Everything that another module may touch has a public name."""
 
     __slots__ = (
         "_authorized_at",
-        "_backlog",
-        "_backlog_bytes",
         "_chunks",
         "_have",
         "_heard",
         "_need",
-        "_next_id",
         "_opened_at",
-        "_pending",
-        "_pending_bytes",
         "_silence",
-        "_unsettled",
         "admitted",
-        "authorizer",
-        "blocked",
         "cache",
         "client_id",
         "connect",
-        "engine",
         "facts",
-        "gateway",
-        "inflight",
-        "inflight_limit",
-        "max_packet",
-        "out",
         "router",
         "slot",
-        "small_packets",
-        "state",
         "subscriptions",
-        "transport",
-        "unflushed",
         "verdict",
-        "version",
         "will",
-        "window",
     )
 
     def __init__(self, gateway: Gateway, facts: TLSFacts) -> None:
-        self.gateway = gateway
+        super().__init__(gateway)
         self.facts = facts
-        self.engine = Connection(gateway.limits.mqtt)
-        self.state = AWAITING_CONNECT
-        self.version = 0
-        self.transport: asyncio.Transport | None = None
         self.slot = -1  # of the wheel
         # identity
         self.verdict: Admitted | Refused | None = None
         self.admitted: Admitted | None = None
-        self.authorizer: Authorizer | None = None
         self.router: ScopeRouter | None = None
         self.connect: Connect | None = None
         self.client_id = ""
@@ -130,21 +101,6 @@ class MQTTConnection(asyncio.Protocol):
         self._chunks: list[bytes] = []
         self._have = 0
         self._need = 0  # bytes that must be there before it is worth looking again
-        self._unsettled: dict[bytes, int] = {}  # Packet Identifier -> Reason Code, -1 while it is not durable yet
-        self.unflushed = 0  # PUBACKs not written yet
-        # outbound
-        self.out: list[bytes] = []
-        self.blocked = True  # not open, or the transport is full: flush with care
-        self.window = 0  # how many QoS 1 messages may be under way now; 0 while the transport is full
-        self.inflight_limit = gateway.limits.outbound_inflight
-        self.inflight: set[bytes] = set()
-        self.max_packet = 0xFFFFFFFF
-        self.small_packets = False
-        self._next_id = 0
-        self._pending: deque[tuple[Message, bool]] | None = None
-        self._pending_bytes = 0
-        self._backlog: list[bytes] | None = None
-        self._backlog_bytes = 0
         # time
         self._heard = 0
         self._silence = 0
@@ -175,23 +131,6 @@ class MQTTConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Half-closed connections are not kept."""
         return False
-
-    def pause_writing(self) -> None:
-        """The transport is full: QoS 1 waits, QoS 0 gathers up to a bound."""
-        self.blocked = True
-        self.window = 0
-
-    def resume_writing(self) -> None:
-        """The transport takes more."""
-        if self.state != OPEN or self.transport is None:
-            return
-        self.blocked = False
-        self.window = self.inflight_limit
-        backlog, self._backlog, self._backlog_bytes = self._backlog, None, 0
-        if backlog:
-            self.out[:0] = backlog
-            self.gateway.wake(self)
-        self._drain()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the peer: every whole packet is dealt with before this returns."""
@@ -319,8 +258,8 @@ class MQTTConnection(asyncio.Protocol):
             return
         if position < end:
             self._keep(data, position, end)
-        if acknowledged and self._pending:
-            self._drain()
+        if acknowledged and self.pending:
+            self.drain()
         if gateway.dirty and not gateway.scheduled:
             gateway.schedule()
 
@@ -390,7 +329,7 @@ class MQTTConnection(asyncio.Protocol):
         if b"\0\0" in unique:
             raise protocol_error("the Packet Identifier is 0")
         same = plan.one5 if five else plan.one4
-        late: list[MQTTConnection] | None = None
+        late: list[Receiver] | None = None
         repeated = len(unique) != count
         for receiver in same:
             inflight = receiver.inflight
@@ -413,7 +352,7 @@ class MQTTConnection(asyncio.Protocol):
                     receiver.deliver(message, 1, False)
         if plan.odd or (plan.all4 or plan.zero5 if five else plan.all5 or plan.zero4):
             self._spread(plan, raw, 1)
-        self._acknowledge(ids)
+        self.acknowledge_run(ids)
         if gateway.turn_bytes > gateway.turn_limit:
             gateway.flush()
 
@@ -460,7 +399,7 @@ class MQTTConnection(asyncio.Protocol):
             commands.publish(self, packet)
         elif isinstance(packet, PubAck):
             self.inflight.discard(packet.packet_id.to_bytes(2, "big"))
-            self._drain()
+            self.drain()
         elif isinstance(packet, Subscribe):
             commands.subscribe(self, packet)
         elif isinstance(packet, Unsubscribe):
@@ -501,7 +440,7 @@ class MQTTConnection(asyncio.Protocol):
             self.transport.pause_reading()  # what a hasty client sends stays bounded
             return
         opening.open_connection(self)
-        self._release()
+        self.release()
 
     def identified(self, verdict: Admitted | Refused) -> None:
         """Steps 2 and 3 of the verdict are done."""
@@ -513,11 +452,8 @@ class MQTTConnection(asyncio.Protocol):
             self.facts.offered = {}
             self.gateway.joined(self, verdict)
         if self.state == JUDGING:
-            assert self.transport is not None
             opening.open_connection(self)
-            if self.state == OPEN:
-                self.transport.resume_reading()
-            self._release()
+            self.release()
 
     def hold(self) -> None:
         """Take no more packets for now."""
@@ -527,7 +463,7 @@ class MQTTConnection(asyncio.Protocol):
             self._chunks = []
             self.transport.pause_reading()
 
-    def _release(self) -> None:
+    def release(self) -> None:
         """Go on with what was held back."""
         if self._need != _HOLD or self.state != OPEN:
             return
@@ -535,6 +471,9 @@ class MQTTConnection(asyncio.Protocol):
         self._chunks, self._have, self._need = [], 0, 0
         if data:
             self.data_received(data)
+        # Only now: a transport may hand over what it holds at once.
+        if self.state == OPEN and self._need != _HOLD and self.transport is not None:
+            self.transport.resume_reading()
 
     def opened(self, window: int) -> None:
         """CONNECT was accepted: messages flow from here on."""
@@ -545,186 +484,19 @@ class MQTTConnection(asyncio.Protocol):
         wheel = self.gateway.wheel
         self._heard = wheel.tick
         self._silence = ticks(1.5 * self.engine.keep_alive_s)
-        self.inflight_limit = window
-        # A transport that is full already calls resume_writing later.
-        self.blocked = False
-        self.window = window
+        self.start_delivery(window)
         wheel.add(self, self._next_deadline(wheel.tick))
 
-    # acknowledging
+    # ending
 
-    def _acknowledge(self, ids: list[bytes]) -> None:
-        """PUBACK for messages that need not become durable; behind those that do, in the order they came."""
-        if self._unsettled:
-            for packet_id in ids:
-                self._unsettled.setdefault(packet_id, 0)
-        else:
-            self.unflushed += len(ids)
-            self.enqueue(b"@\x02" + b"@\x02".join(ids))
-        self._check_receive_maximum()
-
-    def _check_receive_maximum(self) -> None:
-        maximum = self.engine.limits.receive_maximum
-        if self.version == 5:
-            if self.unflushed + len(self._unsettled) > maximum:  # [MQTT-3.3.4-9]
-                raise ProtocolViolation(
-                    f"more than {maximum} PUBLISH packets wait for their PUBACK", Code.RECEIVE_MAXIMUM_EXCEEDED
-                )
-        elif len(self._unsettled) >= maximum:
-            self.hold()
-
-    def acknowledge(self, packet_id: int, reason: int) -> None:
-        """PUBACK for one message, with its Reason Code."""
-        raw = packet_id.to_bytes(2, "big")
-        if self._unsettled:
-            self._unsettled.setdefault(raw, reason)
-        else:
-            self.unflushed += 1
-            self.enqueue(self._puback(raw, reason))
-        self._check_receive_maximum()
-
-    def _puback(self, packet_id: bytes, reason: int) -> bytes:
-        return b"@\x02" + packet_id if not reason else b"@\x03" + packet_id + bytes((reason,))
-
-    def await_durable(self, packet_id: int) -> bool:
-        """The PUBACK of this message waits for `settled`; False when it waits already (a repeated PUBLISH)."""
-        raw = packet_id.to_bytes(2, "big")
-        if raw in self._unsettled:
-            return False
-        self._unsettled[raw] = -1
-        self._check_receive_maximum()
-        return True
-
-    def settled(self, packet_id: int, reason: int) -> None:
-        """The message is durable (0), or will never be (a Reason Code)."""
-        unsettled = self._unsettled
-        raw = packet_id.to_bytes(2, "big")
-        if self.state != OPEN or raw not in unsettled:
-            return
-        if reason and self.version != 5:
-            self.close(b"", "SERVER_ERROR")  # 3.1.1 has no way to say no: the client sends it again
-            return
-        unsettled[raw] = reason
-        while unsettled:
-            head = next(iter(unsettled))
-            if unsettled[head] < 0:
-                break
-            self.unflushed += 1
-            self.enqueue(self._puback(head, unsettled.pop(head)))
-        if self._need == _HOLD and len(unsettled) < self.engine.limits.receive_maximum // 2:
-            assert self.transport is not None
-            self.transport.resume_reading()
-            self._release()
-
-    # delivering
-
-    def may_receive(self, topic: str) -> bool:
-        """`iot:Receive`; remembered by the plan that asks."""
-        return self.authorizer is not None and self.authorizer.receive(topic)
-
-    def enqueue(self, packet: bytes) -> None:
-        """One whole packet goes out at the end of this turn."""
-        out = self.out
-        if not out:
-            self.gateway.wake(self)
-        out.append(packet)
-
-    def deliver(self, message: Message, qos: int, retain: bool) -> None:
-        """One message to this client at the given QoS, now or when there is room."""
-        if qos and (len(self.inflight) >= self.window or self._pending):
-            self._postpone(message, retain)
-            return
-        packet_id = self._take_id() if qos else NO_ID
-        packet = self._encode(message, qos, retain, packet_id)
-        if packet is None:
-            self.inflight.discard(packet_id)
-            return
-        self.gateway.turn_bytes += len(packet)
-        self.enqueue(packet)
-
-    def _encode(self, message: Message, qos: int, retain: bool, packet_id: bytes) -> bytes | None:
-        """The PUBLISH; None when it has expired or is larger than the client takes [MQTT-3.1.2-24]."""
-        now = 0.0
-        if message.expires_at is not None:
-            now = self.gateway.clock.monotonic()
-            if now >= message.expires_at:
-                self.gateway.drop("expired")
-                return None
-        if not qos and not retain:
-            packet = message.plain_packet(self.version, now)
-        else:
-            packet = message.packet(self.version, 0x30 | qos << 1 | retain, packet_id, now)
-        if len(packet) > self.max_packet:
-            self.gateway.drop("too_large")
-            return None
-        return packet
-
-    def _take_id(self) -> bytes:
-        """A Packet Identifier that is not under way, now under way."""
-        inflight = self.inflight
-        while True:
-            self._next_id = self._next_id % 0xFFFF + 1
-            packet_id = self._next_id.to_bytes(2, "big")
-            if packet_id not in inflight:
-                inflight.add(packet_id)
-                return packet_id
-
-    def _postpone(self, message: Message, retain: bool) -> None:
-        if self.state != OPEN:
-            return
-        if self._pending is None:
-            self._pending = deque()
-        self._pending.append((message, retain))
-        self._pending_bytes += message.size
-        if self._pending_bytes > self.gateway.limits.queue_bytes:
-            self._too_slow()
-
-    def _drain(self) -> None:
-        """Send what waited for room."""
-        pending = self._pending
-        if pending is None:
-            return
-        while pending and len(self.inflight) < self.window:
-            message, retain = pending.popleft()
-            self._pending_bytes -= message.size
-            packet_id = self._take_id()
-            packet = self._encode(message, 1, retain, packet_id)
-            if packet is None:
-                self.inflight.discard(packet_id)
-            else:
-                self.enqueue(packet)
-        if not pending:
-            self._pending = None
-            self._pending_bytes = 0
-
-    def flush_blocked(self) -> None:
-        """The end of a turn while the transport is full: keep what must be kept, shed QoS 0 beyond the bound."""
-        out, self.out = self.out, []
-        if self.state != OPEN:
-            return
-        limit = self.gateway.limits.queue_bytes
-        if self._backlog is None:
-            self._backlog = []
-        for packet in out:
-            size = len(packet)
-            # Whole packets: the first byte tells a QoS 0 PUBLISH (or a run of them) from the rest.
-            if self._backlog_bytes + size > limit and packet[0] & 0xF6 == 0x30:
-                self.gateway.drop("slow_consumer")
-                continue
-            self._backlog.append(packet)
-            self._backlog_bytes += size
-        if self._backlog_bytes > 2 * limit:
-            self._too_slow()
-
-    def _too_slow(self) -> None:
+    def too_slow(self) -> None:
+        """The client does not read: what may wait for it has reached the bound."""
         self.gateway.record(
             self,
             Stage.PROTOCOL,
             Reason(ReasonCode.LIMIT_EXCEEDED, "the client does not read what is sent to it"),
         )
         self.close(self._goodbye(Code.QUOTA_EXCEEDED), "SERVER_ERROR")
-
-    # ending
 
     def due(self, tick: int) -> int:
         """The wheel asks: has time run out?"""
@@ -804,10 +576,7 @@ class MQTTConnection(asyncio.Protocol):
         if self.state == CLOSED:
             return
         transport = self.transport
-        out, self.out = self.out, []
-        if self._backlog:
-            out = self._backlog + out
-            self._backlog = None
+        out = self.take_out()
         if transport is not None:
             if last:
                 out.append(last)
@@ -821,10 +590,7 @@ class MQTTConnection(asyncio.Protocol):
         """Out of every table; the Will goes out unless the client took its leave."""
         was_open = self.state == OPEN
         self.state = CLOSED
-        self.blocked = True
-        self.window = 0
-        self._pending = None
-        self._backlog = None
+        self.stop_delivery()
         self._need = 0
         self._chunks = []
         self.cache = {}

@@ -17,6 +17,7 @@ from handfast.gateway.connection import MQTTConnection
 from handfast.gateway.keepalive import TICKS_PER_SECOND, Wheel, ticks
 from handfast.gateway.limits import GatewayLimits
 from handfast.gateway.messages import Message, forwarded_properties
+from handfast.gateway.receiver import Receiver
 from handfast.gateway.retained import RetainedGate
 from handfast.gateway.router import NO_LOCAL, QOS, RETAIN_AS_PUBLISHED, Plan, ScopeRouter
 from handfast.ports import Clock, Entropy, Meter, Sessions
@@ -50,7 +51,7 @@ class Gateway:
         self.explain = explain
         self.limits = limits or GatewayLimits()
         self.wheel = Wheel()
-        self.dirty: list[MQTTConnection] = []
+        self.dirty: list[Receiver] = []
         self.scheduled = False
         self.turn_bytes = 0
         self.turn_limit = self.limits.turn_bytes
@@ -255,14 +256,14 @@ class Gateway:
         if self.turn_bytes > self.turn_limit:
             self.flush()
 
-    def _send_plain(self, receivers: Sequence[MQTTConnection], message: Message, version: int, now: float) -> None:
+    def _send_plain(self, receivers: Sequence[Receiver], message: Message, version: int, now: float) -> None:
         packet = message.plain_packet(version, now)
         for receiver in receivers:
             receiver.enqueue(packet)
         self.sent0 += len(receivers)
         self.turn_bytes += len(packet) * len(receivers)
 
-    def _send_odd(self, receiver: MQTTConnection, options: int, message: Message) -> None:
+    def _send_odd(self, receiver: Receiver, options: int, message: Message) -> None:
         qos = min(message.qos, options & QOS)
         receiver.deliver(message, qos, message.retain and bool(options & RETAIN_AS_PUBLISHED))
         if qos:
@@ -270,7 +271,7 @@ class Gateway:
         else:
             self.sent0 += 1
 
-    def wake(self, connection: MQTTConnection) -> None:
+    def wake(self, connection: Receiver) -> None:
         """The connection has something to write at the end of this turn."""
         self.dirty.append(connection)
         if not self.scheduled:

@@ -10,6 +10,7 @@ from handfast.core.topics.trie import SubscriptionTrie
 
 if TYPE_CHECKING:
     from handfast.gateway.connection import MQTTConnection
+    from handfast.gateway.receiver import Receiver
 
 # Subscription options as one integer, the layout of MQTT 5 §3.8.3.1.
 QOS = 0x03
@@ -23,7 +24,7 @@ class SharedGroup:
     __slots__ = ("members",)
 
     def __init__(self) -> None:
-        self.members: dict[MQTTConnection, int] = {}
+        self.members: dict[Receiver, int] = {}
 
 
 class Plan:
@@ -41,14 +42,14 @@ class Plan:
     def __init__(self, topic: str) -> None:
         self.topic = topic
         self.stale = False
-        self.all4: list[MQTTConnection] = []
-        self.all5: list[MQTTConnection] = []
-        self.zero4: list[MQTTConnection] = []
-        self.zero5: list[MQTTConnection] = []
-        self.one4: list[MQTTConnection] = []
-        self.one5: list[MQTTConnection] = []
-        self.special: list[tuple[MQTTConnection, int]] = []
-        self.groups: list[list[tuple[MQTTConnection, int]]] = []
+        self.all4: list[Receiver] = []
+        self.all5: list[Receiver] = []
+        self.zero4: list[Receiver] = []
+        self.zero5: list[Receiver] = []
+        self.one4: list[Receiver] = []
+        self.one5: list[Receiver] = []
+        self.special: list[tuple[Receiver, int]] = []
+        self.groups: list[list[tuple[Receiver, int]]] = []
         self.odd = False  # special or groups are not empty
 
 
@@ -60,7 +61,7 @@ class ScopeRouter:
     def __init__(self, scope: Scope, plans_limit: int) -> None:
         self.scope = scope
         self.clients: dict[str, MQTTConnection] = {}
-        self._trie: SubscriptionTrie[MQTTConnection | SharedGroup, int] = SubscriptionTrie()
+        self._trie: SubscriptionTrie[Receiver | SharedGroup, int] = SubscriptionTrie()
         self._groups: dict[str, SharedGroup] = {}
         self._plans: dict[str, Plan] = {}
         self._plans_limit = plans_limit
@@ -79,7 +80,7 @@ class ScopeRouter:
         """Shared Subscriptions with members."""
         return len(self._groups)
 
-    def subscribe(self, connection: MQTTConnection, parsed: ParsedFilter, options: int) -> None:
+    def subscribe(self, connection: Receiver, parsed: ParsedFilter, options: int) -> None:
         """The connection gets what matches, from the next message on."""
         if parsed.share_name is None:
             self._trie.insert(parsed.plain, connection, options)
@@ -91,7 +92,7 @@ class ScopeRouter:
             group.members[connection] = options
         self._changed(parsed.plain)
 
-    def unsubscribe(self, connection: MQTTConnection, parsed: ParsedFilter) -> None:
+    def unsubscribe(self, connection: Receiver, parsed: ParsedFilter) -> None:
         """The connection gets it no more."""
         if parsed.share_name is None:
             self._trie.remove(parsed.plain, connection)
@@ -130,7 +131,7 @@ class ScopeRouter:
     def _build(self, topic: str) -> Plan:
         plan = Plan(topic)
         # Overlapping filters of one connection: one copy, at the highest QoS granted.
-        found: dict[MQTTConnection, int] = {}
+        found: dict[Receiver, int] = {}
         groups: list[SharedGroup] = []
         for key, options in self._trie.match(topic):
             if isinstance(key, SharedGroup):
