@@ -1,0 +1,150 @@
+"""Which certificate and settings a connection gets: one table of OpenSSL contexts, replaced as a whole on reload."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from OpenSSL import SSL
+
+from handfast.errors import ConfigurationError
+from handfast.tls import engine as engines
+from handfast.tls.chain import ChainKind
+
+ALPN_MQTT: Final = "x-amzn-mqtt-ca"
+ALPN_HTTPS: Final = "x-amzn-http-ca"
+ALPN_HTTP11: Final = "http/1.1"
+ALPN_CUSTOM_AUTH: Final = "mqtt"
+
+DEFAULT_POLICY: Final = "IoTSecurityPolicy_TLS13_1_2_2022_10"
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    chain: tuple[x509.Certificate, ...]
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+class Contexts:
+    """
+    The server's certificates by region and kind, and the OpenSSL contexts made of them.
+
+    A context that a connection uses is never changed: `install` makes new ones, and
+    connections that are open keep the old. Contexts are per ALPN protocol, so that
+    OpenSSL itself can select nothing but what was decided from the ClientHello.
+    """
+
+    __slots__ = ("_accept", "_engine", "_material", "_table", "prefer")
+
+    def __init__(
+        self,
+        prefer: ChainKind = "rsa",
+        policy: str = DEFAULT_POLICY,
+        *,
+        engine: type[engines.Engine] | None = None,
+        accept: engines.AcceptCertificate | None = None,
+    ) -> None:
+        """
+        Args:
+            prefer: The kind that a client gets that can verify both.
+            policy: The security policy; the one of `DEFAULT_POLICY` is built.
+            engine: For tests; what `engine.default_engine` says otherwise.
+            accept: For tests; replaces the verify callback's answer.
+
+        Raises:
+            ConfigurationError: Another policy.
+        """
+        if policy != DEFAULT_POLICY:
+            raise ConfigurationError(f"security policy {policy!r} is not built; {DEFAULT_POLICY} is")
+        self.prefer: ChainKind = prefer
+        self._engine = engine or engines.default_engine()
+        self._accept = accept or engines.accept_any
+        self._material: Mapping[tuple[str, ChainKind], _Material] = {}
+        self._table: Mapping[tuple[str, ChainKind, bool, str | None], SSL.Context] = {}
+
+    @property
+    def engine(self) -> type[engines.Engine]:
+        """The engine that the contexts are for."""
+        return self._engine
+
+    def install(self, region: str, kind: ChainKind, chain_pem: bytes, key_pem: bytes) -> None:
+        """
+        Serve `region` with this certificate from the next connection on.
+
+        Args:
+            chain_pem: Leaf, intermediate and any cross-certificates, sent exactly so. Never a root.
+            key_pem: The leaf's private key, not encrypted.
+
+        Raises:
+            ConfigurationError: Not a chain, of another kind, with a root in it, or the key of another certificate.
+                The table is then as it was.
+        """
+        material = _load(region, kind, chain_pem, key_pem)
+        # The usual contexts are made now, so that what is wrong is found now; the others when first asked for.
+        fresh = {
+            (region, kind, client_auth, alpn): self._build(material, client_auth, alpn)
+            for client_auth, alpn in ((True, None), (True, ALPN_MQTT), (False, None))
+        }
+        kept = {key: context for key, context in self._table.items() if key[:2] != (region, kind)}
+        self._material = {**self._material, (region, kind): material}
+        self._table = {**kept, **fresh}
+
+    def regions(self) -> frozenset[str]:
+        """The regions that have a certificate of either kind."""
+        return frozenset(region for region, _ in self._material)
+
+    def leaf(self, region: str, kind: ChainKind) -> x509.Certificate | None:
+        """The leaf that is served now."""
+        material = self._material.get((region, kind))
+        return None if material is None else material.chain[0]
+
+    def get(self, region: str, kind: ChainKind, client_auth: bool, alpn: str | None) -> SSL.Context | None:
+        """The context for a connection; None where no such certificate is installed."""
+        key = (region, kind, client_auth, alpn)
+        context = self._table.get(key)
+        if context is None:
+            material = self._material.get((region, kind))
+            if material is None:
+                return None
+            context = self._build(material, client_auth, alpn)
+            self._table = {**self._table, key: context}
+        return context
+
+    def _build(self, material: _Material, client_auth: bool, alpn: str | None) -> SSL.Context:
+        return self._engine.context(
+            list(material.chain),
+            material.key,
+            client_auth=client_auth,
+            alpn=None if alpn is None else alpn.encode("ascii"),
+            accept=self._accept,
+        )
+
+
+def _load(region: str, kind: ChainKind, chain_pem: bytes, key_pem: bytes) -> _Material:
+    what = f"the {kind} server certificate of {region}"
+    try:
+        chain = tuple(x509.load_pem_x509_certificates(chain_pem))
+        key = serialization.load_pem_private_key(key_pem, password=None)
+    except (ValueError, TypeError) as exc:
+        raise ConfigurationError(f"{what} cannot be read: {exc}") from exc
+    if not isinstance(key, rsa.RSAPrivateKey if kind == "rsa" else ec.EllipticCurvePrivateKey):
+        raise ConfigurationError(f"{what} has a key of another kind")
+    assert isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey)
+    if key.public_key() != chain[0].public_key():
+        raise ConfigurationError(f"{what} and its private key do not belong together")
+    for certificate, issuer in itertools.pairwise(chain):
+        # A cross-certificate may follow: each is signed by the one behind it.
+        try:
+            certificate.verify_directly_issued_by(issuer)
+        except Exception as exc:
+            subject = issuer.subject.rfc4514_string()
+            raise ConfigurationError(f"{what}: the chain is out of order at {subject}") from exc
+    for certificate in chain[1:]:
+        if certificate.subject == certificate.issuer:
+            raise ConfigurationError(f"{what}: the chain holds the root {certificate.subject.rfc4514_string()}")
+    return _Material(chain, key)

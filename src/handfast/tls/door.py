@@ -1,0 +1,439 @@
+"""
+The door: one connection from its first byte to an open TLS connection, or to a refusal with a reason.
+
+    HELLO ──hello complete──▶ HANDSHAKE ──done──▶ (TLSTransport takes the connection over)
+      │                          │
+      └──────── refused ─────────┴──▶ LINGER ──FIN or 1 s──▶ closed
+
+Before OpenSSL sees a byte the ClientHello is read here, and decides the chain,
+the context and the ALPN protocol. Handshakes under way are bounded in number,
+in total and per address, in time and in bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol, cast
+
+from handfast.core.identity.ids import CertificateId
+from handfast.core.identity.refusal import Reason, ReasonCode
+from handfast.seam import ListenerKind, TLSFacts
+from handfast.tls import client_hello as hellos
+from handfast.tls.chain import Reject, choose_chain
+from handfast.tls.client_hello import Bad, ClientHello, ClientHelloReader, NeedMore, Offered
+from handfast.tls.contexts import ALPN_CUSTOM_AUTH, ALPN_HTTP11, ALPN_HTTPS, ALPN_MQTT, Contexts
+from handfast.tls.deadlines import Deadlines
+from handfast.tls.engine import DONE, FAILED, Engine
+from handfast.tls.failures import classify
+from handfast.tls.transport import LINGER_S, TLSTransport, Turn
+
+_log = logging.getLogger(__name__)
+
+MAX_FLIGHT_BYTES: Final = 16 * 1024 + 4 * 1024
+"""What the client may send after its hello and before the handshake is done: 16 KB of certificates and the rest."""
+
+# ServerHello.random that makes it a HelloRetryRequest (RFC 8446 §4.1.3), and where it lies in the first record.
+_RETRY_RANDOM: Final = hashlib.sha256(b"HelloRetryRequest").digest()
+_RANDOM_AT: Final = slice(11, 43)
+
+_ALPN: Final[Mapping[ListenerKind, tuple[bytes, ...]]] = {
+    ListenerKind.MQTT: (ALPN_MQTT.encode(),),
+    ListenerKind.HTTPS: (ALPN_HTTPS.encode(), ALPN_HTTP11.encode()),
+}
+_ALPN_SERVER_ONLY: Final = (ALPN_HTTP11.encode(),)
+
+_PLAIN_HTTP_TEXT: Final = b"This port speaks HTTPS; the request came without TLS.\n"
+_PLAIN_HTTP_ANSWER: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
+    % (len(_PLAIN_HTTP_TEXT), _PLAIN_HTTP_TEXT)
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoorLimits:
+    """What a listener allows before a handshake is done; both times run from the accept."""
+
+    hello_timeout_s: float = 5.0
+    handshake_timeout_s: float = 10.0
+    max_handshakes: int = 2048
+    max_handshakes_per_address: int = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TLSFailure:
+    """
+    A connection that did not get through the handshake (Stage.TLS).
+
+    `address` is "" where the peer was gone at once. `sni`, `alpn` (what was offered)
+    and `offered` are printable and bounded; `alert` is what the client was told.
+    """
+
+    listener: ListenerKind
+    reasons: tuple[Reason, ...]
+    address: str
+    port: int
+    sni: str | None = None
+    alpn: str | None = None
+    alert: int | None = None
+    offered: Mapping[str, str] = field(default_factory=dict)
+
+
+class DoorPlane(Protocol):
+    """What the door asks upward. A raise refuses the connection."""
+
+    def region_of(self, sni: str | None) -> str:
+        """The region whose server certificate a client of that SNI gets; never refuses."""
+        ...
+
+    def opened(self, facts: TLSFacts, transport: TLSTransport) -> asyncio.Protocol:
+        """The handshake is done: who speaks on `transport`. Its `connection_made` is called by the door."""
+        ...
+
+    def failed(self, failure: TLSFailure) -> None:
+        """The connection was refused, or lost, before that."""
+        ...
+
+
+class DoorFactory:
+    """Makes the protocols of one listener: `loop.create_server(DoorFactory(…), host, port)`."""
+
+    def __init__(
+        self,
+        contexts: Contexts,
+        plane: DoorPlane,
+        listener: ListenerKind,
+        limits: DoorLimits | None = None,
+        *,
+        client_auth: bool = True,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """
+        Args:
+            client_auth: False: no certificate is asked for; `facts.certificate_der` is then b""
+                and `certificate_id` "". ALPN is none or http/1.1.
+            loop: The running one by default.
+        """
+        self.contexts = contexts
+        self.plane = plane
+        self.listener = listener
+        self.limits = limits or DoorLimits()
+        self.client_auth = client_auth
+        self.alpn = _ALPN[listener] if client_auth else _ALPN_SERVER_ONLY
+        self.loop = loop or asyncio.get_running_loop()
+        self.turn = Turn(self.loop)
+        self.hello_deadlines: Deadlines[Door] = Deadlines(self.loop, self.limits.hello_timeout_s, Door.hello_expired)
+        self.handshake_deadlines: Deadlines[Door] = Deadlines(
+            self.loop, self.limits.handshake_timeout_s, Door.handshake_expired
+        )
+        self.lingering: Deadlines[Door] = Deadlines(self.loop, LINGER_S, Door.linger_expired)
+        self.handshakes = 0
+        """Connections in HELLO or HANDSHAKE now."""
+        self.handshakes_of: dict[str, int] = {}
+
+    def __call__(self) -> Door:
+        return Door(self)
+
+
+def _address_block(address: str) -> str:
+    # One subscriber usually owns an IPv6 /64: counted as one address.
+    return ":".join(address.split(":", 4)[:4]) if ":" in address else address
+
+
+class Door(asyncio.Protocol):
+    """One connection until it is open. See the module."""
+
+    __slots__ = (
+        "_counted_as",
+        "_engine",
+        "_factory",
+        "_fed",
+        "_hello",
+        "_kind",
+        "_peer",
+        "_raw",
+        "_reader",
+        "_selected",
+    )
+
+    def __init__(self, factory: DoorFactory) -> None:
+        self._factory = factory
+        self._raw: asyncio.Transport | None = None
+        self._peer: tuple[str, int] = ("", 0)
+        self._counted_as: str | None = None
+        self._reader: ClientHelloReader | None = None  # None: not waiting for a hello
+        self._hello: ClientHello | None = None
+        self._engine: Engine | None = None  # None: before the handshake, or LINGER
+        self._kind = ""
+        self._selected: str | None = None
+        self._fed = 0
+
+    # --- HELLO ---------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        factory = self._factory
+        self._raw = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        if peer:
+            self._peer = (peer[0], peer[1])
+        block = _address_block(self._peer[0])
+        limits = factory.limits
+        of_address = factory.handshakes_of.get(block, 0)
+        if factory.handshakes >= limits.max_handshakes or of_address >= limits.max_handshakes_per_address:
+            if of_address >= limits.max_handshakes_per_address:
+                detail = f"{of_address} handshakes under way from this address; at most {of_address} are taken"
+            else:
+                detail = f"{factory.handshakes} handshakes under way; at most {limits.max_handshakes} are taken"
+            self._report(Reason(ReasonCode.TOO_MANY_HANDSHAKES, detail), None)
+            self._raw.abort()
+            return
+        factory.handshakes += 1
+        factory.handshakes_of[block] = of_address + 1
+        self._counted_as = block
+        self._reader = ClientHelloReader()
+        factory.hello_deadlines.add(self)
+        factory.handshake_deadlines.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        reader = self._reader
+        if reader is None:
+            if self._engine is not None:
+                self._go_on(data)
+            return  # LINGER discards
+        result = reader.feed(data)
+        if isinstance(result, NeedMore):
+            return
+        if isinstance(result, Bad):
+            http = self._factory.listener is ListenerKind.HTTPS and result.code is ReasonCode.NOT_TLS
+            answer = _PLAIN_HTTP_ANSWER if http and 0x41 <= data[0] <= 0x5A else _alert(result.alert)
+            self._refuse(Reason(result.code, result.detail), result.alert, answer)
+            return
+        self._reader = None
+        if self._hello is None:
+            self._factory.hello_deadlines.discard(self)
+            self._hello = result
+            if not self._choose(result):
+                return
+        elif (result.sni, result.alpn) != (self._hello.sni, self._hello.alpn):
+            changed = "SNI" if result.sni != self._hello.sni else "ALPN"
+            detail = f"the second ClientHello, after a HelloRetryRequest, has another {changed}"
+            self._refuse(Reason(ReasonCode.HELLO_CHANGED, detail), hellos.ALERT_ILLEGAL_PARAMETER)
+            return
+        self._fed = 0
+        hello, rest = reader.take()
+        self._go_on(hello, of_hello=True)
+        if rest:
+            self.data_received(rest)
+
+    def _choose(self, hello: ClientHello) -> bool:
+        """Decide everything that the first hello decides and make the engine; False: refused."""
+        factory = self._factory
+        selected = None
+        if hello.alpn:
+            for name in factory.alpn:
+                if name in hello.alpn:
+                    selected = name.decode()
+                    break
+            else:
+                self._refuse_alpn(hello)
+                return False
+        contexts = factory.contexts
+        kind = choose_chain(hello, contexts.prefer)
+        if isinstance(kind, Reject):
+            self._refuse(Reason(kind.code, kind.detail), kind.alert)
+            return False
+        try:
+            region = factory.plane.region_of(hello.sni)
+            context = contexts.get(region, kind, factory.client_auth, selected)
+            if context is None:
+                raise LookupError(f"no {kind} server certificate is installed for {region!r}")
+            self._engine = contexts.engine(context)
+        except BaseException as exc:
+            self._internal_failure(exc)
+            return False
+        self._kind = kind
+        self._selected = selected
+        return True
+
+    def _refuse_alpn(self, hello: ClientHello) -> None:
+        offered = hello.alpn_text()
+        if ALPN_CUSTOM_AUTH.encode() in hello.alpn and self._factory.listener is ListenerKind.MQTT:
+            code = ReasonCode.CUSTOM_AUTH_UNSUPPORTED
+            detail = f"ALPN {ALPN_CUSTOM_AUTH} asks for a custom authorizer, which is not supported; use {ALPN_MQTT}"
+        else:
+            code = ReasonCode.UNKNOWN_ALPN
+            known = " or ".join(name.decode() for name in self._factory.alpn)
+            detail = f"ALPN {offered} is not served on this port; offer none, or {known}"
+        self._refuse(Reason(code, detail), hellos.ALERT_NO_APPLICATION_PROTOCOL)
+
+    # --- HANDSHAKE -----------------------------------------------------------------------------------------------
+
+    def _go_on(self, data: bytes, of_hello: bool = False) -> None:
+        engine = self._engine
+        raw = self._raw
+        assert engine is not None
+        assert raw is not None
+        rest = b""
+        if not of_hello:
+            allowed = MAX_FLIGHT_BYTES - self._fed
+            if len(data) > allowed:
+                data, rest = data[:allowed], data[allowed:]
+            self._fed += len(data)
+        status = engine.handshake(data)
+        if status == DONE:
+            self._open(engine, raw, rest)
+            return
+        out = engine.drain()
+        if status == FAILED:
+            alert = out[6] if len(out) == 7 and out[0] == 21 else None  # an encrypted one is longer
+            self._refuse(classify(engine.errors), alert, out)
+            return
+        if rest or self._fed >= MAX_FLIGHT_BYTES:
+            detail = f"more than {MAX_FLIGHT_BYTES} bytes before the handshake was done; certificates take up to 16 KB"
+            self._refuse(Reason(ReasonCode.CLIENT_CERTIFICATE_TOO_LARGE, detail), None, b"")
+            return
+        if out:
+            raw.write(out)
+            if of_hello and out[_RANDOM_AT] == _RETRY_RANDOM:
+                self._reader = ClientHelloReader(after_retry=True)
+
+    def _open(self, engine: Engine, raw: asyncio.Transport, rest: bytes) -> None:
+        factory = self._factory
+        hello = self._hello
+        assert hello is not None
+        self._engine = None
+        self._uncount()
+        try:
+            der = engine.peer_certificate()
+            local = raw.get_extra_info("sockname")
+            facts = TLSFacts(
+                listener=factory.listener,
+                peer_address=self._peer[0],
+                peer_port=self._peer[1],
+                local_address=local[0] if local else "",
+                certificate_der=der,
+                certificate_id=CertificateId(hashlib.sha256(der).hexdigest() if der else ""),
+                sni=hello.sni,
+                alpn=self._selected,
+                version=engine.version(),
+                cipher=engine.cipher(),
+                group=engine.group(),
+                chain_kind=self._kind,
+                offered=Offered(hello),
+            )
+            if factory.client_auth and not der:
+                raise RuntimeError("a handshake without a client certificate was completed")
+            transport = TLSTransport(raw, engine, facts, factory.turn)
+            raw.set_protocol(transport)
+            application = factory.plane.opened(facts, transport)
+        except BaseException as exc:
+            raw.set_protocol(self)
+            self._internal_failure(exc, b"")
+            return
+        self._raw = None
+        self._hello = None
+        transport.start(application)
+        if rest:
+            transport.data_received(rest)
+
+    # --- Refusals ------------------------------------------------------------------------------------------------
+
+    def _internal_failure(self, exc: BaseException, answer: bytes | None = None) -> None:
+        _log.error("the door failed on a connection from %s", self._peer[0], exc_info=exc)
+        alert = hellos.ALERT_INTERNAL_ERROR if answer is None else None
+        self._refuse(Reason(ReasonCode.INTERNAL, type(exc).__name__), alert, answer)
+        if not isinstance(exc, Exception):
+            raise exc
+
+    def _refuse(self, reason: Reason, alert: int | None, answer: bytes | None = None) -> None:
+        """Record, answer (an alert record in plain text by default), and let the peer read it."""
+        raw = self._raw
+        if raw is None:
+            return
+        self._reader = None
+        self._engine = None
+        self._uncount()
+        self._report(reason, alert)
+        self._hello = None
+        if raw.is_closing():
+            return
+        if answer is None and alert is not None:
+            answer = _alert(alert)
+        if answer:
+            raw.write(answer)
+        raw.write_eof()
+        self._factory.lingering.add(self)
+
+    def _report(self, reason: Reason, alert: int | None) -> None:
+        hello = self._hello
+        failure = TLSFailure(
+            listener=self._factory.listener,
+            reasons=(reason,),
+            address=self._peer[0],
+            port=self._peer[1],
+            sni=hello.sni if hello is not None else None,
+            alpn=hello.alpn_text() or None if hello is not None else None,
+            alert=alert,
+            offered=hello.summary() if hello is not None else {},
+        )
+        try:
+            self._factory.plane.failed(failure)
+        except Exception:
+            _log.exception("a refused handshake could not be recorded")
+
+    def _uncount(self) -> None:
+        factory = self._factory
+        block = self._counted_as
+        if block is None:
+            return
+        self._counted_as = None
+        factory.handshakes -= 1
+        left = factory.handshakes_of[block] - 1
+        if left:
+            factory.handshakes_of[block] = left
+        else:
+            del factory.handshakes_of[block]
+        factory.hello_deadlines.discard(self)
+        factory.handshake_deadlines.discard(self)
+
+    def hello_expired(self) -> None:
+        got = self._reader.held_bytes if self._reader is not None else 0
+        detail = f"{got} bytes of a ClientHello in {self._factory.limits.hello_timeout_s:g} s"
+        self._refuse(Reason(ReasonCode.CLIENT_HELLO_TIMEOUT, detail), None, b"")
+
+    def handshake_expired(self) -> None:
+        detail = f"the handshake was not done after {self._factory.limits.handshake_timeout_s:g} s"
+        self._refuse(Reason(ReasonCode.HANDSHAKE_TIMEOUT, detail), None, b"")
+
+    def linger_expired(self) -> None:
+        if self._raw is not None:
+            self._raw.abort()
+
+    # --- The raw transport ---------------------------------------------------------------------------------------
+
+    def eof_received(self) -> bool:
+        return False  # uvloop closes; connection_lost says what was lost
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._factory.lingering.discard(self)
+        if self._counted_as is not None:
+            if self._hello is not None:
+                detail = "the client closed the connection during the handshake without an alert"
+                detail += ", as some do that do not trust the server's certificate"
+            else:
+                got = self._reader.held_bytes if self._reader is not None else 0
+                detail = f"the client closed the connection after {got} bytes, before a whole ClientHello"
+            self._uncount()
+            self._report(Reason(ReasonCode.CONNECTION_LOST_IN_HANDSHAKE, detail), None)
+        self._raw = None
+        self._reader = None
+        self._engine = None
+        self._hello = None
+
+
+def _alert(code: int) -> bytes:
+    """A fatal alert record in plain text, valid in every version as long as no keys are set."""
+    return bytes((21, 3, 1, 0, 2, 2, code))

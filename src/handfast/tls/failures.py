@@ -1,0 +1,75 @@
+"""Why a handshake failed: OpenSSL's words turned into the reasons that a refusal record holds."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from handfast.core.identity.refusal import Reason, ReasonCode
+
+# The client's own alert, by the name that OpenSSL has for it: what it did not like about our certificate.
+_REJECTING_ALERTS: Final = {
+    "alert bad certificate": "bad_certificate",
+    "alert unsupported certificate": "unsupported_certificate",
+    "alert certificate revoked": "certificate_revoked",
+    "alert certificate expired": "certificate_expired",
+    "alert certificate unknown": "certificate_unknown",
+    "alert unknown ca": "unknown_ca",
+    "alert access denied": "access_denied",
+    "alert bad certificate status response": "bad_certificate_status_response",
+}
+
+_ADVICE: Final = {
+    "unknown_ca": "it does not trust the root of the chain that it got; give it the root for that chain",
+    "certificate_expired": "its clock may be wrong, or the server certificate has expired",
+    "bad_certificate": "it could not verify the server certificate, perhaps for its name",
+    "certificate_unknown": "it could not verify the server certificate",
+}
+
+# In the order of looking; a substring of any queued reason decides.
+_REASONS: Final = (
+    ("did not return a certificate", ReasonCode.NO_CLIENT_CERTIFICATE, "the client sent no certificate"),
+    ("unsupported protocol", ReasonCode.NO_COMMON_VERSION, ""),
+    ("no shared cipher", ReasonCode.NO_COMMON_CIPHER, ""),
+    ("no suitable groups", ReasonCode.NO_COMMON_CIPHER, ""),
+    ("no suitable key share", ReasonCode.NO_COMMON_CIPHER, ""),
+    ("no suitable signature algorithm", ReasonCode.NO_COMMON_CIPHER, ""),
+    ("no application protocol", ReasonCode.UNKNOWN_ALPN, ""),
+    ("excessive message size", ReasonCode.CLIENT_CERTIFICATE_TOO_LARGE, ""),
+    ("wrong curve", ReasonCode.CLIENT_KEY_UNUSABLE, "the curve of the client's key is not one of P-256, P-384, P-521"),
+    ("illegal curve", ReasonCode.CLIENT_KEY_UNUSABLE, ""),
+    ("unknown group", ReasonCode.CLIENT_KEY_UNUSABLE, ""),
+    ("unsupported elliptic curve", ReasonCode.CLIENT_KEY_UNUSABLE, ""),
+    ("ee key too small", ReasonCode.CLIENT_KEY_UNUSABLE, ""),
+    ("wrong signature type", ReasonCode.CLIENT_KEY_UNUSABLE, "the signature does not fit the key's kind"),
+    ("wrong certificate type", ReasonCode.CLIENT_KEY_UNUSABLE, ""),
+    ("unknown certificate type", ReasonCode.CLIENT_KEY_UNUSABLE, ""),
+    ("unsupported algorithm", ReasonCode.CLIENT_KEY_UNUSABLE, ""),
+    ("unable to find public key parameters", ReasonCode.CLIENT_KEY_UNUSABLE, ""),
+    ("for non ecc certificate", ReasonCode.CLIENT_KEY_UNUSABLE, ""),
+    ("bad signature", ReasonCode.POSSESSION_NOT_PROVEN, ""),
+    ("bad ecc cert", ReasonCode.CLIENT_KEY_UNUSABLE, ""),
+)
+_POSSESSION: Final = "the client does not hold the private key of the certificate that it sent"
+
+
+def classify(errors: tuple[str, ...]) -> Reason:
+    """The reason for what OpenSSL queued; its own words are kept in the detail."""
+    words = "; ".join(errors)[:400] or "OpenSSL gave no reason"
+    for error in errors:
+        lowered = error.lower()
+        at = lowered.find("alert ")
+        if at >= 0:
+            alert = _REJECTING_ALERTS.get(lowered[at:])
+            if alert is not None:
+                advice = _ADVICE.get(alert, "")
+                detail = f"the client sent the alert {alert}" + (f": {advice}" if advice else "")
+                return Reason(ReasonCode.CLIENT_REJECTED_SERVER, detail)
+            return Reason(ReasonCode.TLS_FAILURE, f"the client ended the handshake: {words}")
+    for error in errors:
+        lowered = error.lower()
+        for fragment, code, detail in _REASONS:
+            if fragment in lowered:
+                if code is ReasonCode.POSSESSION_NOT_PROVEN:
+                    detail = _POSSESSION
+                return Reason(code, f"{detail} ({words})" if detail else words)
+    return Reason(ReasonCode.TLS_FAILURE, words)
