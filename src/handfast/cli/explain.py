@@ -89,9 +89,14 @@ def in_words(refusal: dict[str, Any]) -> str:
         if reason.get("fix"):
             lines.append(f"     What to do: {printable(str(reason['fix']))}")
     facts = [(label, refusal[key]) for key, label in _FACTS if refusal.get(key)]
-    facts += sorted((str(k), v) for k, v in (refusal.get("facts") or {}).items())
+    told = {str(value) for _, value in facts}
+    facts += [(_label(k), v) for k, v in sorted((refusal.get("facts") or {}).items()) if str(v) not in told]
     lines += [f"  {printable(label)}: {printable(str(value))}" for label, value in facts]
     codes = [printable(str(r.get("code", ""))) for r in reasons]
     aws = [printable(str(r["awsLogReason"])) for r in reasons if r.get("awsLogReason")]
     lines.append(f"  code: {', '.join(codes)}" + (f" (AWS logs {', '.join(aws)})" if aws else ""))
     return "\n".join(lines)
+
+
+def _label(name: str) -> str:
+    return str(name).replace("_", " ").replace("offered offered", "offered")

@@ -23,6 +23,7 @@ from handfast.core.mqtt.packets import (
     Subscribe,
     Subscription,
 )
+from handfast.core.mqtt.properties import Properties, Property
 from handfast.errors import ConfigurationError, HandfastError
 from handfast.printable import printable
 
@@ -154,8 +155,9 @@ def _exchange(link: _Link, tls: ssl.SSLSocket, kit: Kit, topic: str, payload: by
 def _why(packet: Any) -> str:
     codes = getattr(packet, "reasons", None) or (getattr(packet, "reason", 0),)
     text = ", ".join(f"0x{code:02X}" for code in codes)
-    said = getattr(getattr(packet, "properties", None), "reason_string", None)
-    return f"reason code {text}" + (f", {printable(said, limit=300)}" if said else "")
+    properties = getattr(packet, "properties", None) or Properties()
+    said = properties.text(Property.REASON_STRING)
+    return f"reason code {text}" + (f", {printable(said, limit=300)}" if said else "") + "; see 'handfast explain'"
 
 
 def _existing(path: Path) -> str:

@@ -6,11 +6,10 @@ import os
 import shlex
 import shutil
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from handfast.config import is_loopback
-from handfast.printable import printable
 
 DEFAULT_DATA_DIR = "handfast-data"
 FIRST_DEVICE = "hello"
@@ -19,9 +18,10 @@ FIRST_DEVICE = "hello"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeInfo:
     """
-    What the screen tells. `root_passphrase` is set only by the run that made it: it is shown this once.
+    What the screen tells.
 
-    `api` is a URL; `endpoint_resolves` says whether this machine finds an address for `endpoint`.
+    `api` is a URL; `endpoint_resolves` says whether this machine finds an address for `endpoint`; `first_run`
+    whether this start made the data directory.
     """
 
     version: str
@@ -38,7 +38,6 @@ class ServeInfo:
     trust_dir: Path
     dev: bool = False
     first_run: bool = False
-    root_passphrase: str | None = field(default=None, repr=False)
 
 
 def start_screen(info: ServeInfo) -> str:
@@ -53,15 +52,9 @@ def start_screen(info: ServeInfo) -> str:
         f"  HTTPS      {_authority(info.https_host, info.https_port)}   mutual TLS, POST /topics/…",
         f"  API        {info.api}",
         f"  account    {info.account} in {info.region}",
-        f"  keys       {_shown(info.data_dir / 'credentials')}   roots {_shown(info.trust_dir)}",
+        f"  keys       {_shown(info.data_dir / 'credentials')}   roots {_shown(info.trust_dir)}"
+        + ("   (made now)" if info.first_run else ""),
     ]
-    if info.root_passphrase is not None:
-        lines += [
-            "",
-            "The passphrase of the root keys, shown this once; note it, then move pki/offline/ to a safe place:",
-            "",
-            f"  {printable(info.root_passphrase)}",
-        ]
     lines += [
         "",
         "Provision a device and publish its first message (paste in a second terminal, in this directory):",
