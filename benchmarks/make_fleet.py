@@ -41,7 +41,7 @@ class Issuer:
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._start = dt.datetime.now(dt.timezone.utc).replace(microsecond=0) - dt.timedelta(days=1)
+        self._start = dt.datetime.now(dt.UTC).replace(microsecond=0) - dt.timedelta(days=1)
         self._name = _name("handfast benchmark CA")
         self.certificate = self._sign(
             self._builder("handfast benchmark CA", self._key.public_key()).add_extension(
@@ -85,9 +85,7 @@ class Issuer:
 
 def _write_pair(folder: Path, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
     folder.joinpath(f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     folder.joinpath(f"{name}.key").write_bytes(pem)
 
 
