@@ -66,6 +66,12 @@ def test_2048_characters_are_accepted_and_white_space_is_not_counted() -> None:
         parse_document(document_of("*" + "a" * (room + 1)))
 
 
+def test_white_space_inside_a_string_is_counted() -> None:
+    room = MAX_CHARACTERS - len(document_of("*"))
+    with pytest.raises(PolicySyntaxError, match="2049 characters"):
+        parse_document(document_of("*" + " " * (room + 1)))
+
+
 def test_white_space_has_an_end_too() -> None:
     with pytest.raises(PolicySyntaxError, match="404600"):
         parse_document(document_of("*") + " " * 404_600)

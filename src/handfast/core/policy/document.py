@@ -19,7 +19,7 @@ from handfast.core.policy.variables import Variable, parse_variable
 from handfast.errors import PolicySyntaxError
 
 MAX_CHARACTERS = 2048
-"""White space excluded, as AWS counts."""
+"""White space between the strings excluded, as AWS counts; inside a string it means something."""
 MAX_TEXT_CHARACTERS = 404_600
 """White space included: the bound of the model's PolicyDocument shape."""
 MAX_RESOURCE_CHARACTERS = 2048
@@ -145,14 +145,16 @@ def _load(text: str) -> Any:
             f"the document has {len(text)} characters; expected at most {MAX_TEXT_CHARACTERS}, white space included",
             "$",
         )
-    solid = sum(map(len, text.split()))
+    # Without escapes, every second piece between quotation marks is a string.
+    structure = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])
+    solid = len(text) - sum(map(structure.count, " \t\n\r"))
     if solid > MAX_CHARACTERS:
         raise PolicySyntaxError(
             f"the document has {solid} characters besides white space; expected at most {MAX_CHARACTERS}", "$"
         )
     if solid == 0:
         raise PolicySyntaxError("the document is empty; expected a JSON object", "$")
-    _check_depth(text)
+    _check_depth(structure)
     try:
         return json.loads(text, object_pairs_hook=_Pairs, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
@@ -167,10 +169,8 @@ def _refuse_constant(name: str) -> Any:
     raise json.JSONDecodeError(f"{name} is no JSON value", "", 0)
 
 
-def _check_depth(text: str) -> None:
+def _check_depth(structure: str) -> None:
     """Bounds nesting before a recursive parser sees the text."""
-    # Without escapes, every second piece between quotation marks is a string.
-    structure = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])
     depth = 0
     for character in structure:
         if character in "[{":
