@@ -98,7 +98,9 @@ async def test_accounts_come_in_the_order_they_were_made_whatever_the_clock_said
         creation_date=NOW - dt.timedelta(days=1),
     )
     await store.create_account(early, cause())
-    assert [SCOPE.account, OTHER_ACCOUNT.account, "000000000001"] == [item.account_id for item in await store.accounts()]
+    assert [SCOPE.account, OTHER_ACCOUNT.account, "000000000001"] == [
+        item.account_id for item in await store.accounts()
+    ]
 
 
 async def test_an_accounts_status_changes_and_changing_nothing_announces_nothing(store: Store) -> None:
@@ -168,7 +170,9 @@ async def test_a_certificate_comes_back_as_it_was_stored(store: Store) -> None:
 
 async def test_a_certificate_is_registered_once_in_a_scope(store: Store) -> None:
     await store.insert_certificate(certificate(1), cause())
-    again = await conflict(store.insert_certificate(certificate(1, mode=CertificateMode.SNI_ONLY, pem="other"), cause()))
+    again = await conflict(
+        store.insert_certificate(certificate(1, mode=CertificateMode.SNI_ONLY, pem="other"), cause())
+    )
     assert ("exists", SCOPE, ID) == (again.kind, again.facts["scope"], again.facts["certificate_id"])
 
 
@@ -213,9 +217,7 @@ async def test_of_two_writers_from_the_same_status_the_guard_refuses_one(store: 
         await store.insert_certificate(certificate(round_), cause())
         outcomes = await asyncio.gather(
             *(
-                store.set_certificate_status(
-                    SCOPE, certificate_id(round_), expected=INACTIVE, new=new, cause=cause()
-                )
+                store.set_certificate_status(SCOPE, certificate_id(round_), expected=INACTIVE, new=new, cause=cause())
                 for new in (ACTIVE, REVOKED)
             ),
             return_exceptions=True,
@@ -491,7 +493,16 @@ async def test_a_marker_is_standard_base64_with_padding_and_belongs_to_its_listi
     for bad in ("", "x", "!!!!", "AAAA", marker[:-4], "A" * 1028, "\u00e9" * 8):
         if bad:
             assert "marker" == (await conflict(all_listings[name](PageRequest(limit=2, marker=bad)))).kind
-    for forged in (b"[]", b"7", b"[null]", b"[[1],2]", b'["\\ud800","\\ud800"]', b'["\\u0000"]', b"[" * 700, key + b"]"):
+    for forged in (
+        b"[]",
+        b"7",
+        b"[null]",
+        b"[[1],2]",
+        b'["\\ud800","\\ud800"]',
+        b'["\\u0000"]',
+        b"[" * 700,
+        key + b"]",
+    ):
         text = base64.b64encode(digest + forged).decode()
         assert "marker" == (await conflict(all_listings[name](PageRequest(limit=2, marker=text)))).kind
 

@@ -280,6 +280,7 @@ def _engine(path: Path) -> Engine:
         cursor.execute("PRAGMA busy_timeout = 5000")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute("PRAGMA synchronous = FULL")  # an acknowledged write survives power loss, not only kill -9
+        cursor.execute("PRAGMA secure_delete = ON")  # a secret that was sealed or removed leaves no plain copy behind
         cursor.execute("PRAGMA cache_size = -32768")  # KiB
         cursor.execute("PRAGMA temp_store = MEMORY")
         cursor.close()

@@ -1,4 +1,4 @@
-"""Every pair of status and event: allowed as the table says, or forbidden with the error that the specification names."""
+"""Every pair of status and event: allowed as the table says, or forbidden with the specified error."""
 
 from __future__ import annotations
 

@@ -1,0 +1,68 @@
+"""The schema at open: made whole or not at all, brought up to date, and a newer one refused."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+from tests.support.registry import sqlite_store, with_accounts
+
+from handfast.errors import ConfigurationError
+from handfast.storage import migrations
+from handfast.storage.migrations import HEAD
+from handfast.storage.sql import SQLStore
+from handfast.storage.tables import metadata
+
+
+async def test_the_migrations_make_the_tables_that_the_code_uses(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path):
+        pass
+    engine = create_engine(f"sqlite:///{tmp_path / 'handfast.db'}")
+    with engine.connect() as connection:
+        assert [] == compare_metadata(MigrationContext.configure(connection), metadata)
+    engine.dispose()
+
+
+def test_head_is_the_newest_revision_and_there_is_one_line_of_them() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(str(migrations.__file__)).parent))
+    config.set_main_option("path_separator", "os")
+    assert [HEAD] == ScriptDirectory.from_config(config).get_heads()
+
+
+async def test_a_data_directory_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path) as store:
+        await with_accounts(store)
+    with sqlite3.connect(tmp_path / "handfast.db") as raw:
+        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+    raw.close()
+    with pytest.raises(ConfigurationError, match=r"made by a newer handfast \(schema 9999") as caught:
+        await SQLStore.open(tmp_path / "handfast.db")
+    assert "--data-dir" in str(caught.value)
+    with sqlite3.connect(tmp_path / "handfast.db") as raw:
+        assert [("9999",)] == raw.execute("SELECT version_num FROM alembic_version").fetchall()
+        assert [(2,)] == raw.execute("SELECT count(*) FROM accounts").fetchall()
+    raw.close()
+
+
+async def test_a_schema_that_failed_half_way_is_not_there_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("handfast.storage.accounts.open_secret_box", killed)
+    with pytest.raises(KeyboardInterrupt):
+        await SQLStore.open(tmp_path / "handfast.db")
+    with sqlite3.connect(tmp_path / "handfast.db") as raw:
+        assert [] == raw.execute("SELECT name FROM sqlite_master").fetchall()
+    raw.close()
+    monkeypatch.undo()
+    async with sqlite_store(tmp_path) as store:
+        await with_accounts(store)
