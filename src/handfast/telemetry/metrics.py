@@ -14,6 +14,8 @@ from enum import StrEnum
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from handfast import __version__
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MAX_VALUES_PER_LABEL = 400
 """A label with more distinct values than this counts the rest under `other`; the model has 272 operations."""
@@ -42,36 +44,6 @@ class Metric:
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 METRICS: tuple[Metric, ...] = (
-    # the front door
-    Metric(
-        name="handfast_connections_open",
-        kind=Kind.GAUGE,
-        unit="connections",
-        help="Connections past the TLS handshake, by listener.",
-        labels=("listener",),
-    ),
-    Metric(
-        name="handfast_handshakes_in_progress",
-        kind=Kind.GAUGE,
-        unit="handshakes",
-        help="TLS handshakes that have begun and not ended.",
-    ),
-    Metric(
-        name="handfast_handshakes_total",
-        kind=Kind.COUNTER,
-        unit="handshakes",
-        help="TLS handshakes that ended, by listener and outcome (completed, failed).",
-        labels=("listener", "outcome"),
-    ),
-    Metric(
-        name="handfast_handshake_seconds",
-        kind=Kind.HISTOGRAM,
-        unit="seconds",
-        help="From the accepted connection to the completed handshake.",
-        labels=("version", "chain"),
-        buckets=_SECONDS,
-    ),
-    # the verdict
     Metric(
         name="handfast_refusals_total",
         kind=Kind.COUNTER,
@@ -80,45 +52,11 @@ METRICS: tuple[Metric, ...] = (
         labels=("stage", "reason"),
     ),
     Metric(
-        name="handfast_refusal_records_dropped_total",
-        kind=Kind.COUNTER,
-        unit="refusals",
-        help="Refusals that were counted but not recorded, because their address or the whole plane had too many.",
-    ),
-    Metric(
-        name="handfast_principals_cached",
-        kind=Kind.GAUGE,
-        unit="certificates",
-        help="Registered certificates held in memory with their things and policies.",
-    ),
-    Metric(
-        name="handfast_principal_lookups_total",
-        kind=Kind.COUNTER,
-        unit="lookups",
-        help="Lookups of a certificate at the door, by outcome (hit, miss).",
-        labels=("outcome",),
-    ),
-    Metric(
-        name="handfast_decisions_total",
-        kind=Kind.COUNTER,
-        unit="decisions",
-        help="Policy decisions that were evaluated, not remembered, by action and outcome.",
-        labels=("action", "outcome"),
-    ),
-    # MQTT
-    Metric(
         name="handfast_mqtt_sessions",
         kind=Kind.GAUGE,
         unit="sessions",
         help="Connected MQTT clients, by protocol version (4 is 3.1.1).",
         labels=("protocol",),
-    ),
-    Metric(
-        name="handfast_mqtt_packets_total",
-        kind=Kind.COUNTER,
-        unit="packets",
-        help="MQTT control packets, by direction (in, out) and type.",
-        labels=("direction", "type"),
     ),
     Metric(
         name="handfast_mqtt_messages_total",
@@ -148,56 +86,11 @@ METRICS: tuple[Metric, ...] = (
         help="Subscriptions of connected clients.",
     ),
     Metric(
-        name="handfast_retained_messages",
-        kind=Kind.GAUGE,
-        unit="messages",
-        help="Retained messages in the store.",
-    ),
-    Metric(
         name="handfast_retained_commit_seconds",
         kind=Kind.HISTOGRAM,
         unit="seconds",
         help="One group commit of durable MQTT state.",
         buckets=_SECONDS,
-    ),
-    # HTTPS data plane and API
-    Metric(
-        name="handfast_https_requests_total",
-        kind=Kind.COUNTER,
-        unit="requests",
-        help="Requests on the HTTPS data plane, by status.",
-        labels=("status",),
-    ),
-    Metric(
-        name="handfast_api_requests_total",
-        kind=Kind.COUNTER,
-        unit="requests",
-        help="API requests, by operation of the model and status.",
-        labels=("operation", "status"),
-    ),
-    Metric(
-        name="handfast_api_request_seconds",
-        kind=Kind.HISTOGRAM,
-        unit="seconds",
-        help="From the parsed head of an API request to its response, by operation.",
-        labels=("operation",),
-        buckets=_SECONDS,
-    ),
-    # the registry and the process
-    Metric(
-        name="handfast_store_seconds",
-        kind=Kind.HISTOGRAM,
-        unit="seconds",
-        help="One transaction of the registry, by kind (read, write).",
-        labels=("kind",),
-        buckets=_SECONDS,
-    ),
-    Metric(
-        name="handfast_server_certificate_not_after_seconds",
-        kind=Kind.GAUGE,
-        unit="seconds since 1970-01-01 UTC",
-        help="The instant at which the server leaf of each chain ends.",
-        labels=("chain",),
     ),
     Metric(
         name="handfast_build_info",
@@ -224,6 +117,7 @@ class PrometheusMeter:
         self._seen: dict[tuple[str, str], set[str]] = {}
         for metric in METRICS:
             self._collectors[metric.name] = _collector(metric, self.registry)
+        self.gauge("handfast_build_info", 1, {"version": __version__})
 
     def count(self, name: str, by: int = 1, labels: Mapping[str, str] | None = None) -> None:
         """Add `by`, at least 0, to a counter."""

@@ -1,0 +1,23 @@
+"""Shared by every test: the root of the repository is importable, as `tests.support`, and so is `src`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+for folder in (str(ROOT), str(ROOT / "src")):
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The developer's own AWS and handfast settings play no part in a test."""
+    for name in os.environ:
+        if name.startswith(("AWS_", "HANDFAST_")) and name != "HANDFAST_TLS_ENGINE":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
