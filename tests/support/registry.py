@@ -7,6 +7,7 @@ import datetime as dt
 import functools
 import hashlib
 import itertools
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -134,8 +135,26 @@ def access_key(number: int = 1, **changes: Any) -> AccessKeyRecord:
     return dataclasses.replace(record, **changes)
 
 
+_migrated: list[bytes] = []
+
+
+async def _empty_database() -> bytes:
+    """The file of a store that was just made: migrating takes longer than most tests."""
+    if not _migrated:
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "handfast.db"
+            await (await SQLStore.open(path)).close()
+            _migrated.append(path.read_bytes())
+    return _migrated[0]
+
+
 @asynccontextmanager
 async def sqlite_store(directory: Path, **options: Any) -> AsyncIterator[SQLStore]:
+    """The store in the directory; made if there is none."""
+    path = directory / "handfast.db"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_bytes(await _empty_database())
     store = await SQLStore.open(directory / "handfast.db", **options)
     try:
         yield store
