@@ -76,7 +76,7 @@ def in_words(refusal: dict[str, Any]) -> str:
     stage = str(refusal.get("stage", ""))
     address = f" {printable(str(refusal['address']))}" if refusal.get("address") else ""
     lines = [
-        f"{plain(refusal.get('at'))}{address} was refused {STAGES.get(stage, printable(stage))} "
+        f"{printable(plain(refusal.get('at')))}{address} was refused {STAGES.get(stage, printable(stage))} "
         f"(trace {printable(str(refusal.get('traceId', '')))})"
     ]
     reasons = refusal.get("reasons", [])

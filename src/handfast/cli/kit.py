@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -254,9 +255,11 @@ def _amazon_roots() -> str:
     from cryptography.hazmat.primitives.serialization import Encoding
 
     bundle = (Path(botocore.__file__).parent / "cacert.pem").read_bytes()
+    with warnings.catch_warnings(action="ignore"):  # other roots in the bundle are oddly encoded
+        certificates = x509.load_pem_x509_certificates(bundle)
     found = [
         certificate.public_bytes(Encoding.PEM).decode()
-        for certificate in x509.load_pem_x509_certificates(bundle)
+        for certificate in certificates
         if "CN=Amazon Root CA " in certificate.subject.rfc4514_string()
     ]
     if not found:
