@@ -308,7 +308,7 @@ class Plane:
         self._bus.announce(changes)
 
     def _log_refusal(self, refusal: Refusal) -> None:
-        self._meter.count("refusals", labels={"stage": str(refusal.stage), "reason": str(refusal.reasons[0].code)})
+        self._meter.count("handfast_refusals_total", labels={"stage": str(refusal.stage), "reason": str(refusal.reasons[0].code)})
         log.info(
             "refused",
             trace_id=refusal.trace_id,

@@ -22,8 +22,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with every default, on free ports."""
     running = start(tmp_path_factory.mktemp("plane") / "data")
     yield running
-    assert 0 == running.process.poll() is None, f"the server died:\n{running.log.read_text()[-4000:]}"
-    assert running.stop()
+    assert running.process.poll() is None, f"the server died:\n{running.log.read_text()[-4000:]}"
+    assert 0 == running.stop()
     log = running.log.read_text()
     assert "Traceback" not in log, log[-6000:]
 

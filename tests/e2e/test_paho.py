@@ -254,8 +254,8 @@ def test_connack_says_what_the_server_does(server: Server, device: Device) -> No
         assert not client.session_present
         told = client.connack_properties
         assert (told.SessionExpiryInterval, told.MaximumQoS, told.ServerKeepAlive) == (0, 1, 30)
-        assert 0 == told.AssignedClientIdentifier
-        assert told.SubscriptionIdentifierAvailable
+        assert told.AssignedClientIdentifier
+        assert 0 == told.SubscriptionIdentifierAvailable
 
 
 def test_no_local_and_retain_as_published(server: Server, device: Device) -> None:
