@@ -157,7 +157,7 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         end = len(data)
         position = 0
         # The run: packets of `kind` from `run` on, all beginning with `key`, the topic with its length.
-        kind = 0
+        kind = -1  # none; 0 would be a first byte
         run = 0
         key = b""
         key_length = 0
@@ -198,9 +198,9 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
                             ids.append(data[body:after])
                             position = stop
                             continue
-                if kind:
+                if kind > 0:
                     assert plan is not None
-                    kind = 0
+                    kind = -1
                     if ids:
                         given, ids = ids, []
                         self._end_run1(plan, data[run:position], given)
@@ -230,7 +230,7 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
                             if (after < stop and not data[after]) if five else after <= stop:
                                 ids.append(data[body:after])
                                 kind = 0x32
-                        if kind:
+                        if kind > 0:
                             run = position
                             key = data[at:body]
                             key_length = body - at
@@ -243,7 +243,7 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
                     return
                 if self._need:  # held: too much waits to become durable
                     break
-            if kind:
+            if kind > 0:
                 assert plan is not None
                 raw = data[run:position]
                 run = -1  # delivered, whatever comes of it
@@ -252,7 +252,7 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
                 else:
                     self._end_run1(plan, raw, ids)
         except ProtocolViolation as violation:
-            if kind and run >= 0 and plan is not None:
+            if kind > 0 and run >= 0 and plan is not None:
                 self._last_run(plan, data[run:position], ids, count)
             self.violated(violation)
             return
