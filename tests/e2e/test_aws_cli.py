@@ -50,5 +50,5 @@ def test_the_tutorial_lines_work(server: Server, folder: Path) -> None:
 
 def test_errors_reach_the_command_line(server: Server) -> None:
     done = aws(server, "iot", "describe-thing", "--thing-name", "nobody", check=False)
-    assert 254 == done.returncode
+    assert done.returncode in (254, 255)
     assert "ResourceNotFoundException" in done.stderr

@@ -252,6 +252,4 @@ def test_regions_and_accounts_are_separate_worlds(server: Server, iot: Any) -> N
 
 
 def second_account(server: Server) -> Any:
-    made = json.loads(server.handfast("account", "create", "--json").stdout)
-    keys = json.loads(server.handfast("account", "keys", "add", made["accountId"], "--json").stdout)
-    return server.client(keys=(keys["accessKeyId"], keys["secretAccessKey"]))
+    return server.client(keys=server.account())

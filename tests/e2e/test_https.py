@@ -63,22 +63,18 @@ def test_refusals_are_alike_and_explained(server: Server, folder: Path) -> None:
 
 
 def test_a_foreign_accounts_endpoint_is_refused_and_said_to_be_so(server: Server, folder: Path) -> None:
-    made = json.loads(server.handfast("account", "create", "--json").stdout)
-    keys = json.loads(server.handfast("account", "keys", "add", made["accountId"], "--json").stdout)
-    other = server.client(keys=(keys["accessKeyId"], keys["secretAccessKey"]))
+    other = server.client(keys=server.account())
     endpoint = other.describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"]
     device = register_self_signed(server, folder)
     code, answer = curl(server, device, "/topics/x", "-d", "x", host=endpoint)
     assert 403 == code
-    told = json.dumps(json.loads(server.handfast("explain", answer["traceId"], "--json").stdout))
+    told = json.dumps(server.explain(answer["traceId"]))
     assert "ENDPOINT_OF_ANOTHER_ACCOUNT" in told
     assert "SNI_MISUSED" in told
 
 
 def test_the_same_leaf_in_two_accounts_is_told_apart_by_sni(server: Server, folder: Path) -> None:
-    made = json.loads(server.handfast("account", "create", "--json").stdout)
-    keys = json.loads(server.handfast("account", "keys", "add", made["accountId"], "--json").stdout)
-    other = server.client(keys=(keys["accessKeyId"], keys["secretAccessKey"]))
+    other = server.client(keys=server.account())
     ours = register_self_signed(server, folder)
     pem = (ours.certificate.read_bytes(), ours.key.read_bytes())
     register_self_signed(server, folder, iot=other, pem=pem, document=None)

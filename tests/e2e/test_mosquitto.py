@@ -29,7 +29,21 @@ def test_publish_and_subscribe(server: Server, folder: Path, version: str, root:
     device = Device(device.name, device.certificate_id, device.arn, device.certificate, device.key, server.trust / root)
     topic = f"mosquitto/{uuid.uuid4().hex}"
     listener = subprocess.Popen(
-        ["mosquitto_sub", *arguments(server, device, version), "-t", topic, "-q", "1", "-C", "1", "-W", "15", "-d"],
+        [
+            "stdbuf",
+            "-oL",
+            "mosquitto_sub",
+            *arguments(server, device, version),
+            "-t",
+            topic,
+            "-q",
+            "1",
+            "-C",
+            "1",
+            "-W",
+            "15",
+            "-d",
+        ],
         stdout=subprocess.PIPE,
         text=True,
     )

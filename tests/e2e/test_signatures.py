@@ -11,10 +11,12 @@ from unittest import mock
 
 import boto3
 import botocore.auth
+import botocore.crt.auth
 import pytest
 from botocore.exceptions import ClientError
-from handfast.wire.client import handfast_client
 from tests.support.server import Server
+
+from handfast.wire.client import handfast_client
 
 
 def error_of(client: Any) -> tuple[str, int]:
@@ -41,7 +43,10 @@ def test_a_clock_ten_minutes_off_is_refused(server: Server) -> None:
     now = dt.datetime.now(dt.UTC)
     for shift in (dt.timedelta(minutes=10), dt.timedelta(minutes=-10)):
         moved = (now + shift).replace(tzinfo=None)
-        with mock.patch.object(botocore.auth, "get_current_datetime", return_value=moved, create=True):
+        with (
+            mock.patch.object(botocore.auth, "get_current_datetime", return_value=moved),
+            mock.patch.object(botocore.crt.auth, "get_current_datetime", return_value=moved),
+        ):
             assert ("InvalidSignatureException", 403) == error_of(client)
 
 

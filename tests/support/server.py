@@ -15,6 +15,8 @@ from typing import Any
 
 import boto3
 
+from handfast.wire.client import handfast_client
+
 START_LIMIT_S = 60.0
 
 
@@ -72,6 +74,21 @@ class Server:
             if not options:
                 self.clients[service, region, key_id] = found
         return found
+
+    def explain(self, query: str) -> list[dict[str, Any]]:
+        """What `handfast explain` is told, as the operator, without the command line's start-up time."""
+        key_id, secret = self.credentials("handfast-operator")
+        found = self.clients.get(("handfast", "", key_id))
+        if found is None:
+            found = self.clients["handfast", "", key_id] = handfast_client(self.api, "us-east-1", key_id, secret)
+        return list(found.explain(query=query)["refusals"])
+
+    def account(self) -> tuple[str, str]:
+        """A further account's key."""
+        key_id, secret = self.credentials("handfast-operator")
+        operator = handfast_client(self.api, "us-east-1", key_id, secret)
+        made = operator.create_access_key(accountId=operator.create_account()["accountId"])
+        return made["accessKeyId"], made["secretAccessKey"]
 
     def handfast(self, *args: str, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run the command line against this server's data directory."""
