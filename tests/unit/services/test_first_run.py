@@ -14,7 +14,7 @@ from tests.support.registry import FakeClock, FakeEntropy, cause, sqlite_store
 
 from handfast.core.identity.records import AccountStatus
 from handfast.errors import ConfigurationError
-from handfast.services import first_run
+from handfast.services import credentials_file
 from handfast.services.accounts import Accounts
 from handfast.services.first_run import FirstRun, ensure_first_run
 from handfast.storage.sql import SQLStore
@@ -132,7 +132,7 @@ async def test_a_start_killed_at_any_step_is_completed_by_the_next(
 
             return dying
 
-    real_write = first_run.credentials_file.write
+    real_write = credentials_file.write
 
     def dying_write(*arguments: Any) -> None:
         now = reached("write")
@@ -142,14 +142,10 @@ async def test_a_start_killed_at_any_step_is_completed_by_the_next(
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(first_run.credentials_file, "write", dying_write)
+        patch.setattr(credentials_file, "write", dying_write)
         with pytest.raises(Killed):
             await start(Dying())
-    left = profiles(path) if path.exists() else {}
-    run = await start(store)
-    await check_agreement(store, path, run)
-    if left:
-        assert left == profiles(path)
+    await check_agreement(store, path, await start(store))
 
 
 async def test_a_deleted_file_is_written_anew_with_the_same_keys(store: SQLStore, path: Path, start: Starter) -> None:
@@ -222,15 +218,12 @@ async def test_a_disabled_first_account_stays_first_and_disabled(store: SQLStore
     assert AccountStatus.DISABLED is (await start(store)).account.status
 
 
-async def test_a_lost_registry_gets_its_account_and_keys_back_from_the_file(
-    store: SQLStore, path: Path, start: Starter, tmp_path: Path
-) -> None:
+async def test_no_key_is_taken_from_the_file(store: SQLStore, path: Path, start: Starter) -> None:
+    path.write_text("[default]\naws_access_key_id = AKIAFORGED\naws_secret_access_key = known\n")
+    path.chmod(0o600)
     run = await start(store)
-    (tmp_path / "new").mkdir()
-    async with sqlite_store(tmp_path / "new") as empty:
-        again = await start(empty)
-        assert again.account.account_id == run.account.account_id
-        await check_agreement(empty, path, again)
+    await check_agreement(store, path, run)
+    assert await store.access_key("AKIAFORGED") is None
 
 
 async def test_a_file_that_others_may_read_stops_the_start(store: SQLStore, path: Path, start: Starter) -> None:
