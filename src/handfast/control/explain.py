@@ -10,7 +10,6 @@ from handfast.core.identity.caller import Caller
 from handfast.core.identity.ids import AccountId
 from handfast.core.identity.refusal import Refusal
 from handfast.services.explanations import explain
-from handfast.services.explanations import explain
 
 DEFAULT_LIMIT = 20
 LIMIT_MAX = 250
