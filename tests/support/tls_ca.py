@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import functools
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ def issue(
     algorithm: hashes.HashAlgorithm | None = None,
 ) -> Issued:
     """Signed by `issuer`, or by itself; `padding_bytes` makes it that much larger."""
-    now = dt.datetime.now(dt.timezone.utc)
+    now = dt.datetime.now(dt.UTC)
     builder = (
         x509.CertificateBuilder()
         .subject_name(name(subject))
@@ -130,3 +131,55 @@ def device(kind: str = "p256") -> Issued:
     """A valid client certificate of an issuer that nobody knows."""
     authority = issue("Unknown CA", new_key("p256", 9), ca=True)
     return issue(f"device-{kind}", new_key(kind, 10), authority)
+
+
+@dataclass(frozen=True)
+class Forged(Issued):
+    """A victim's certificate with a key file that shows the victim's public key around another private one."""
+
+    @property
+    def key_pem(self) -> bytes:
+        victim = self.certificate.public_key()
+        if isinstance(victim, ec.EllipticCurvePublicKey):
+            der = _forged_ec(victim, new_key("p256", 77))
+            label = b"EC PRIVATE KEY"
+        else:
+            assert isinstance(victim, rsa.RSAPublicKey)
+            der = _forged_rsa(victim, new_key("rsa2048", 77))
+            label = b"RSA PRIVATE KEY"
+        body = base64.encodebytes(der)
+        return b"-----BEGIN " + label + b"-----\n" + body + b"-----END " + label + b"-----\n"
+
+
+def forged(kind: str) -> Forged:
+    victim = device(kind)
+    return Forged(victim.certificate, victim.key)
+
+
+def _tlv(tag: int, body: bytes) -> bytes:
+    size = len(body)
+    if size < 128:
+        return bytes([tag, size]) + body
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(length)]) + length + body
+
+
+def _integer(value: int) -> bytes:
+    return _tlv(2, value.to_bytes(value.bit_length() // 8 + 1, "big"))
+
+
+def _forged_ec(victim: ec.EllipticCurvePublicKey, other: Key) -> bytes:
+    assert isinstance(other, ec.EllipticCurvePrivateKey)
+    scalar = other.private_numbers().private_value.to_bytes(32, "big")
+    point = victim.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+    prime256v1 = bytes.fromhex("06082a8648ce3d030107")
+    fields = _integer(1) + _tlv(4, scalar) + _tlv(0xA0, prime256v1) + _tlv(0xA1, _tlv(3, b"\0" + point))
+    return _tlv(0x30, fields)  # RFC 5915 §3
+
+
+def _forged_rsa(victim: rsa.RSAPublicKey, other: Key) -> bytes:
+    assert isinstance(other, rsa.RSAPrivateKey)
+    public = victim.public_numbers()
+    private = other.private_numbers()
+    numbers = (0, public.n, public.e, private.d, private.p, private.q, private.dmp1, private.dmq1, private.iqmp)
+    return _tlv(0x30, b"".join(map(_integer, numbers)))  # RFC 8017 §A.1.2

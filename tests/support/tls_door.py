@@ -9,13 +9,14 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from tests.support.tls_ca import Issued, device, server_chains
+
 from handfast.core.identity.refusal import ReasonCode
 from handfast.seam import ListenerKind, TLSFacts
 from handfast.tls.contexts import Contexts
 from handfast.tls.door import DoorFactory, DoorLimits, TLSFailure
 from handfast.tls.engine import AcceptCertificate, Engine, accept_any
 from handfast.tls.transport import TLSTransport
-from tests.support.tls_ca import Issued, device, server_chains
 
 LIMIT_S = 15.0
 

@@ -170,28 +170,29 @@ class ClientHello:
         return _EARLY_DATA in self.extensions
 
     def summary(self) -> dict[str, str]:
-        """What was offered, by IANA name, in at most a few KB of printable ASCII: for the record of a refusal."""
+        """
+        What was offered, by IANA name, in at most a few KB of printable ASCII: for the record of a refusal.
+
+        Keys: versions, cipher_suites, groups, signature_algorithms,
+        certificate_signature_algorithms, alpn, resumption; absent where not offered.
+        """
         versions = self.versions if self.versions is not None else (self.legacy_version,)
         facts = {
-            "offered_versions": iana.names(iana.VERSIONS, versions, 16),
-            "offered_cipher_suites": iana.names(iana.CIPHER_SUITES, self.cipher_suites),
+            "versions": iana.names(iana.VERSIONS, versions, 16),
+            "cipher_suites": iana.names(iana.CIPHER_SUITES, self.cipher_suites),
         }
         if self.groups is not None:
-            facts["offered_groups"] = iana.names(iana.GROUPS, self.groups)
+            facts["groups"] = iana.names(iana.GROUPS, self.groups)
         if self.signature_schemes is not None:
-            facts["offered_signature_algorithms"] = iana.names(iana.SIGNATURE_SCHEMES, self.signature_schemes)
+            facts["signature_algorithms"] = iana.names(iana.SIGNATURE_SCHEMES, self.signature_schemes)
         if self.signature_schemes_cert is not None:
-            facts["offered_certificate_signature_algorithms"] = iana.names(
-                iana.SIGNATURE_SCHEMES, self.signature_schemes_cert
-            )
+            facts["certificate_signature_algorithms"] = iana.names(iana.SIGNATURE_SCHEMES, self.signature_schemes_cert)
         if self.alpn:
-            facts["offered_alpn"] = self.alpn_text()
-        if self.sni is not None:
-            facts["sni"] = self.sni
+            facts["alpn"] = self.alpn_text()
         resumption = [
             word
             for word, offered in (
-                ("session id", bool(self.session_id)),
+                ("session id", bool(self.session_id) and not self.offers_tls13),  # 1.3 fills it for middleboxes
                 ("session ticket", self.offers_ticket),
                 ("pre-shared key", self.offers_psk),
                 ("early data", self.offers_early_data),
@@ -199,7 +200,7 @@ class ClientHello:
             if offered
         ]
         if resumption:
-            facts["offered_resumption"] = ", ".join(resumption)
+            facts["resumption"] = ", ".join(resumption)
         return facts
 
     def alpn_text(self) -> str:

@@ -69,7 +69,8 @@ class TLSFailure:
     A connection that did not get through the handshake (Stage.TLS).
 
     `address` is "" where the peer was gone at once. `sni`, `alpn` (what was offered)
-    and `offered` are printable and bounded; `alert` is what the client was told.
+    and `offered` (`ClientHello.summary`, each key with `offered_` before it) are
+    printable and bounded; `alert` is what the client was told, where it was told in plain text.
     """
 
     listener: ListenerKind
@@ -377,7 +378,7 @@ class Door(asyncio.Protocol):
             sni=hello.sni if hello is not None else None,
             alpn=hello.alpn_text() or None if hello is not None else None,
             alert=alert,
-            offered=hello.summary() if hello is not None else {},
+            offered={f"offered_{key}": text for key, text in hello.summary().items()} if hello is not None else {},
         )
         try:
             self._factory.plane.failed(failure)

@@ -81,6 +81,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         "_eof",
         "_events_from",
         "_facts",
+        "_fresh",
         "_held",
         "_high",
         "_low",
@@ -113,6 +114,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         self._held = b""  # records received and not yet decrypted
         self._high = _HIGH_WATER_BYTES
         self._low = _HIGH_WATER_BYTES // 4
+        self._fresh = True  # the buffers of the handshake are still there
         self._dirty = False  # in turn.dirty
         self._raw_paused = False  # the kernel takes no more for now
         self._app_paused = False  # the application was told so
@@ -282,6 +284,9 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
             out = self._engine.drain()
             if out:
                 self._raw.write(out)
+        if self._fresh:
+            self._fresh = False
+            self.shrink()
 
     def _send(self) -> None:
         chunks = self._chunks

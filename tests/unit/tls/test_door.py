@@ -7,11 +7,11 @@ import hashlib
 import ssl
 
 import pytest
+from tests.support.tls_ca import device
+from tests.support.tls_door import Echo, contexts, running_door
 
 from handfast.seam import ListenerKind
 from handfast.tls.engine import Engine
-from tests.support.tls_ca import device
-from tests.support.tls_door import Echo, contexts, running_door
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -37,7 +37,7 @@ async def test_a_device_is_let_in_and_the_facts_say_what_it_proved(
         assert writer.get_extra_info("cipher")[0] == facts.cipher
         assert "x25519" == (facts.group or "").lower()
         assert "rsa" == facts.chain_kind
-        assert "TLSv1.3" in facts.offered["offered_versions"] or version == ssl.TLSVersion.TLSv1_2
+        assert "TLSv1.3" in facts.offered["versions"] or version == ssl.TLSVersion.TLSv1_2
         assert 0 == door.factory.handshakes
         writer.close()
         application = door.plane.applications[0]
