@@ -36,7 +36,7 @@ e2e: dev-setup system-packages ## a real server, driven by software that this pr
 	$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
 
 bench: dev-setup ## measure side by side with mosquitto; see benchmarks/README.md
-	$(MAKE) -C benchmarks PYTHON=$(abspath $(BIN)/python) $(ARGS)
+	$(MAKE) -C benchmarks PYTHON=$(abspath $(BIN)/python) ARGS="$(ARGS)"
 
 docs: dev-setup ## write the generated parts of docs/ anew
 	$(BIN)/python docs/generate.py

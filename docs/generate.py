@@ -1,0 +1,151 @@
+"""
+Writes the generated parts of the documentation, or with `--check` names those that are stale.
+
+A part stands between `<!-- generated: NAME -->` and `<!-- end of NAME -->`; everything else is written by hand.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+_PART = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end of (?P=name) -->)", re.DOTALL)
+
+
+def settings() -> Iterator[str]:
+    """One section for each row of the settings table."""
+    from handfast.config import SETTINGS
+
+    for setting in SETTINGS:
+        yield f"### `{setting.flag}`"
+        yield ""
+        yield setting.help + (f" {setting.more}" if setting.more else "")
+        yield ""
+        yield "| | |"
+        yield "| --- | --- |"
+        yield f"| value | {_cell(setting.unit)}{'; repeatable' if setting.repeatable else ''} |"
+        yield f"| default | {_cell(setting.default_text)} |"
+        yield f"| environment | `{setting.env}` |"
+        yield f"| handfast.toml | `{setting.key}` |"
+        yield ""
+
+
+def metrics() -> Iterator[str]:
+    """The metrics table."""
+    from handfast.telemetry.metrics import METRICS
+
+    yield "| metric | kind | unit | labels | meaning |"
+    yield "| --- | --- | --- | --- | --- |"
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels) or "none"
+        yield f"| `{metric.name}` | {metric.kind} | {_cell(metric.unit)} | {labels} | {_cell(metric.help)} |"
+
+
+def errors() -> Iterator[str]:
+    """Every error class, with what its docstring says."""
+    from handfast import errors as module
+
+    yield "| class | on the wire | meaning |"
+    yield "| --- | --- | --- |"
+    for name, error in vars(module).items():
+        if inspect.isclass(error) and issubclass(error, module.HandfastError):
+            code = f"`{error.code}`" if issubclass(error, module.ServiceError) else ""
+            meaning = (inspect.getdoc(error) or "").split("\n\n")[0].replace("\n", " ")
+            yield f"| `{name}` | {code} | {_cell(meaning)} |"
+
+
+def refusals() -> Iterator[str]:
+    """Every reason for a refusal, with the reason that AWS IoT logs, where there is one."""
+    from handfast.core.identity.refusal import ReasonCode
+    from handfast.services.explanations import AWS_LOG_REASON
+
+    yield "| reason | AWS logs |"
+    yield "| --- | --- |"
+    for code in ReasonCode:
+        aws = AWS_LOG_REASON.get(code)
+        yield f"| `{code}` | {f'`{aws}`' if aws else ''} |"
+
+
+def operations() -> Iterator[str]:
+    """The operations of the models that are implemented, and the names of the others."""
+    from handfast import app
+    from handfast.cli.coverage import cover
+    from handfast.wire.spec import load_service
+
+    models = [load_service(name) for name in ("iot", "iot-data", "handfast")]
+    for row in cover(models, app.implemented_operations()):
+        yield f"### `{row.service}`: {len(row.implemented)} of {row.total}"
+        yield ""
+        yield "| operation | state |"
+        yield "| --- | --- |"
+        for name in row.implemented:
+            yield f"| {name} | implemented |"
+        for name in row.missing:
+            yield f"| {name} | answers 501 and its name |"
+        yield ""
+
+
+def lifecycle() -> Iterator[str]:
+    """The transitions of a certificate's status, from the table that the code obeys."""
+    from handfast.core.identity.lifecycle import TRANSITIONS
+
+    yield "| from | event | to |"
+    yield "| --- | --- | --- |"
+    for (status, event), new in TRANSITIONS.items():
+        yield f"| {status or '(not registered)'} | `{event}` | {new} |"
+
+
+PARTS: dict[str, Callable[[], Iterator[str]]] = {
+    "settings": settings,
+    "metrics": metrics,
+    "errors": errors,
+    "refusals": refusals,
+    "operations": operations,
+    "lifecycle": lifecycle,
+}
+
+
+def regenerated(text: str) -> str:
+    """The text with each of its generated parts as it should be."""
+
+    def part(found: re.Match[str]) -> str:
+        body = "\n".join(PARTS[found["name"]]()).strip("\n")
+        return f"{found[1]}\n{body}\n\n{found[3]}"
+
+    return _PART.sub(part, text)
+
+
+def stale() -> list[Path]:
+    """The pages whose generated parts are not as they should be."""
+    return [
+        page for page in pages() if regenerated(page.read_text(encoding="utf-8")) != page.read_text(encoding="utf-8")
+    ]
+
+
+def pages() -> list[Path]:
+    """The pages that have generated parts."""
+    return [page for page in sorted(DOCS.rglob("*.md")) if "<!-- generated: " in page.read_text(encoding="utf-8")]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def main() -> int:
+    """Write the pages, or with --check only look; the exit status."""
+    if "--check" in sys.argv[1:]:
+        found = stale()
+        for page in found:
+            print(f"{page.relative_to(DOCS.parent)} is stale: make docs", file=sys.stderr)
+        return 1 if found else 0
+    for page in pages():
+        page.write_text(regenerated(page.read_text(encoding="utf-8")), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
