@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 ARGS ?=
 PYTEST_ARGS ?=
 
@@ -65,7 +65,7 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/runtime: requirements/runtime.lock | $(STAMPS)/venv
-	$(PIP) install --require-hashes -r requirements/runtime.lock
+	$(PIP) install --no-compile --require-hashes -r requirements/runtime.lock
 	@touch $@
 
 $(STAMPS)/package: pyproject.toml $(STAMPS)/runtime
@@ -73,7 +73,7 @@ $(STAMPS)/package: pyproject.toml $(STAMPS)/runtime
 	@touch $@
 
 $(STAMPS)/dev: requirements/dev.lock $(STAMPS)/package
-	$(PIP) install --require-hashes -r requirements/dev.lock
+	$(PIP) install --no-compile --require-hashes -r requirements/dev.lock
 	@touch $@
 
 # The programs that the end-to-end tests drive. Debian keeps mosquitto in /usr/sbin.
