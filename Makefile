@@ -65,7 +65,7 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/runtime: requirements/runtime.lock | $(STAMPS)/venv
-	$(PIP) install --no-compile --require-hashes -r requirements/runtime.lock
+	$(PIP) install --require-hashes -r requirements/runtime.lock
 	@touch $@
 
 $(STAMPS)/package: pyproject.toml $(STAMPS)/runtime
@@ -73,7 +73,7 @@ $(STAMPS)/package: pyproject.toml $(STAMPS)/runtime
 	@touch $@
 
 $(STAMPS)/dev: requirements/dev.lock $(STAMPS)/package
-	$(PIP) install --no-compile --require-hashes -r requirements/dev.lock
+	$(PIP) install --require-hashes -r requirements/dev.lock
 	@touch $@
 
 # The programs that the end-to-end tests drive. Debian keeps mosquitto in /usr/sbin.
