@@ -39,7 +39,14 @@ class _Loader(Loader):  # type: ignore[misc] # botocore is untyped
 
 
 def _client(
-    service: str, endpoint_url: str, region: str, access_key_id: str, secret: str, ca_bundle: str | None
+    service: str,
+    endpoint_url: str,
+    region: str,
+    access_key_id: str,
+    secret: str,
+    ca_bundle: str | None,
+    *,
+    total_max_attempts: int = 3,
 ) -> Any:
     session = Session(
         session_vars={
@@ -53,7 +60,7 @@ def _client(
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_S,
         read_timeout=READ_TIMEOUT_S,
-        retries={"mode": "standard", "total_max_attempts": 3},
+        retries={"mode": "standard", "total_max_attempts": total_max_attempts},
         # A proxy of the environment cannot reach this machine's loopback.
         proxies={} if host in _LOOPBACK else None,
     )

@@ -9,9 +9,10 @@ inputs are bounded before they are matched.
 
 from __future__ import annotations
 
+import itertools
 import re
-import sys
 import unicodedata
+from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
@@ -39,21 +40,33 @@ _PROPERTY: Final = re.compile(r"\\p\{(\w+)\}")
 _NEGATED_PROPERTY: Final = re.compile(r"\\P\{")
 
 
+# Planes 4 to 13 hold nothing in any version of Unicode, 15 and 16 are for private use: all of them category C.
+_ASSIGNED: Final = (range(0x40000), range(0xE0000, 0xF0000))
+_UNASSIGNED: Final = ((0x40000, 0xDFFFF), (0xF0000, 0x10FFFF))
+
+
 @cache
+def _categories() -> Mapping[str, str]:
+    """Every general category (`L`, `N`, `C` …) as the inside of a character class, from one pass over Unicode."""
+    category = unicodedata.category
+    ranges: dict[str, list[tuple[int, int]]] = {"C": list(_UNASSIGNED)}
+    for block in _ASSIGNED:
+        for name, points in itertools.groupby(block, lambda point: category(chr(point))[0]):
+            first = last = next(points)
+            for last in points:
+                pass
+            ranges.setdefault(name, []).append((first, last))
+    return {
+        name: "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in sorted(found))
+        for name, found in ranges.items()
+    }
+
+
 def _category(name: str) -> str:
-    """The ranges of a Unicode category (`L`, `Nd` …) as the inside of a character class."""
-    ranges: list[str] = []
-    start: int | None = None
-    for point in range(sys.maxunicode + 2):
-        inside = point <= sys.maxunicode and unicodedata.category(chr(point)).startswith(name)
-        if inside and start is None:
-            start = point
-        elif not inside and start is not None:
-            ranges.append(f"\\U{start:08x}-\\U{point - 1:08x}")
-            start = None
-    if not ranges:
-        raise ValueError(f"unknown character property {name}")
-    return "".join(ranges)
+    try:
+        return _categories()[name]
+    except KeyError:
+        raise ValueError(f"unknown character property {name}") from None
 
 
 def translate(pattern: str) -> str:
