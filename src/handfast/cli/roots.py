@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -144,15 +145,13 @@ def install(
     _show(steps, as_json, "Installed. Where the server runs, it follows within the hour; a restart is not needed.")
 
 
-class _readable_errors:  # noqa: N801  used as a statement
+@contextmanager
+def _readable_errors() -> Iterator[None]:
     """A file that cannot be read or written is one line, not a traceback."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise ConfigurationError(f"{error.filename}: {error.strerror}.") from error
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(f"{error.filename}: {error.strerror}.") from error
 
 
 def _online(data_dir: str | None, key_passphrase_file: str | None) -> tuple[PkiFolder, KeyFolder]:

@@ -244,11 +244,11 @@ def publish_trust(folder: PkiFolder, trust_dir: Path) -> None:
     target = trust_dir
     if not trust_dir.exists():
         target = trust_dir.with_name(f".{trust_dir.name}-new")
-        target.mkdir(mode=0o755, exist_ok=True)
+        target.mkdir(mode=0o700, exist_ok=True)
     for name, content in trust_files(folder).items():
         file = target / name
         if not file.exists() or file.read_bytes() != content:
-            write_atomically(file, content, 0o644)
+            write_atomically(file, content)
     if target is not trust_dir:
         target.rename(trust_dir)
         sync_folder(trust_dir.parent)

@@ -177,8 +177,8 @@ class TestWhatIsMade:
         assert "PRIVATE" not in repr(chain)
         assert "PRIVATE" not in repr(authority)
 
-    def test_everything_but_trust_is_private(self, authority: ServerAuthority, data_dir: Path) -> None:
-        for path in (data_dir / "pki").rglob("*"):
+    def test_everything_is_private(self, authority: ServerAuthority, data_dir: Path) -> None:
+        for path in data_dir.rglob("*"):
             assert 0 == path.stat().st_mode & 0o077, path
 
     def test_root_keys_open_only_with_the_passphrase(self, data_dir: Path) -> None:

@@ -1,0 +1,301 @@
+"""`trust`, `roots` and `chain` as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.support.pki import ROOT_PASSPHRASE, certificate, key_of, openssl, pem
+
+from handfast.cli.main import run
+from handfast.keystore.file import FileKeyStore
+from handfast.services.authorities import ServerAuthority
+from handfast.telemetry.clock import SystemClock
+from handfast.telemetry.entropy import SystemEntropy
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PKI of today: the commands look at the real clock."""
+    data_dir = tmp_path_factory.mktemp("data")
+    data_dir.chmod(0o700)
+    open_today(data_dir)
+    return data_dir
+
+
+@pytest.fixture
+def data_dir(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    copy = Path(shutil.copytree(made, tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HANDFAST_DATA_DIR", str(copy))
+    return copy
+
+
+def open_today(data_dir: Path) -> ServerAuthority:
+    return ServerAuthority.open(
+        data_dir,
+        region="us-east-1",
+        domain="localhost",
+        server_names=(),
+        clock=SystemClock(),
+        entropy=SystemEntropy(),
+        keystore=FileKeyStore,
+        root_passphrase=ROOT_PASSPHRASE,
+    )
+
+
+class TestTrust:
+    def test_list_says_what_openssl_says(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert 0 == run(["trust", "list", "--json"])
+        listed = json.loads(capsys.readouterr().out)
+        assert ["RSA 2048", "RSA 4096", "P-256", "P-384", "RSA 2048"] == [root["key"] for root in listed]
+        for root in listed:
+            file = root["file"]
+            printed = openssl("x509", "-in", file, "-noout", "-fingerprint", "-sha256")
+            assert root["fingerprint"] == printed.partition("=")[2].strip().replace(":", "").lower()
+            public = data_dir / "public.der"
+            openssl(
+                "pkey",
+                "-pubin",
+                "-outform",
+                "DER",
+                "-out",
+                public,
+                text=openssl("x509", "-in", file, "-noout", "-pubkey"),
+            )
+            assert root["pin"] in openssl("dgst", "-sha256", public)
+
+    def test_list_for_a_person(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert 0 == run(["trust", "list"])
+        printed = capsys.readouterr().out
+        for word in ("root-ca-4.pem", "legacy-root.pem", "P-384", "pin (SPKI)", "cross-signs"):
+            assert word in printed
+
+    @pytest.mark.parametrize(("count", "flags"), [(5, []), (3, ["--rsa"]), (2, ["--ecc"])])
+    def test_bundle(self, data_dir: Path, capsys: pytest.CaptureFixture[str], count: int, flags: list[str]) -> None:
+        assert 0 == run(["trust", "bundle", *flags])
+        printed = capsys.readouterr().out
+        assert count == printed.count("BEGIN CERTIFICATE")
+        assert 0 == run(["trust", "bundle", *flags, "-o", "out.pem"])
+        assert printed == Path("out.pem").read_text()
+
+    def test_what_cannot_be_done_is_one_line(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        for arguments in (
+            ["trust", "bundle", "--rsa", "--ecc"],
+            ["trust", "bundle", "-o", "no/such/folder/x"],
+            ["trust", "list", "--data-dir", "nowhere"],
+        ):
+            assert 2 == run(arguments)
+            said = capsys.readouterr()
+            assert "" == said.out
+            assert 1 == said.err.count("\n")
+
+
+class TestRoots:
+    def test_an_intermediate_in_two_halves(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        before = open_today(data_dir).chain("rsa")
+        safe = shutil.move(data_dir / "pki" / "offline", "safe")
+        Path("passphrase").write_bytes(ROOT_PASSPHRASE + b"\n")
+        assert 0 == run(["roots", "request", "stick", "--act", "intermediate-rsa", "--json"])
+        (asked,) = json.loads(capsys.readouterr().out)
+        sign = ["roots", "sign", "--offline", "stick", "--passphrase-file", "passphrase", "--data-dir", "nowhere"]
+        assert 2 == run(sign)
+        assert "give --keys" in capsys.readouterr().err
+        assert 0 == run([*sign, "--keys", str(safe), "--json"])
+        (signed,) = json.loads(capsys.readouterr().out)
+        assert asked["key"] == signed["key"]
+        assert 0 == run(["roots", "install", "stick"])
+        assert asked["key"] in capsys.readouterr().out
+        assert before.intermediate != open_today(data_dir).chain("rsa").intermediate
+
+    def test_root_keys_that_travel_with_the_requests(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert 0 == run(["roots", "request", "stick", "--act", "cross"])
+        shutil.move(data_dir / "pki" / "offline", "stick")
+        Path("passphrase").write_bytes(ROOT_PASSPHRASE)
+        sign = ["roots", "sign", "--offline", "stick", "--passphrase-file", "passphrase"]
+        assert 0 == run([*sign, "--data-dir", "nowhere"])
+        assert 0 == run(["roots", "install", "stick"])
+
+    def test_nothing_is_due_in_a_new_pki(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert 0 == run(["roots", "request", "stick"])
+        assert "Nothing is due" in capsys.readouterr().out
+        assert not Path("stick").exists()
+
+    def test_what_cannot_be_done_is_one_line(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        Path("empty").mkdir()
+        Path("file").write_text("")
+        Path("wrong").write_text("wrong\n")
+        assert 0 == run(["roots", "request", "stick", "--act", "cross"])
+        capsys.readouterr()
+        for arguments in (
+            ["roots", "request", "file/below", "--act", "cross"],
+            ["roots", "request", "stick", "--act", "nonsense"],
+            ["roots", "request", "stick", "--act", "intermediate-rsa", "--under", "3"],
+            ["roots", "request", "stick", "--data-dir", "nowhere"],
+            ["roots", "sign", "--offline", "empty", "--passphrase-file", "wrong"],
+            ["roots", "sign", "--offline", "stick", "--passphrase-file", "wrong"],
+            ["roots", "sign", "--offline", "stick", "--passphrase-file", "file"],
+            ["roots", "sign", "--offline", "stick", "--passphrase-file", "missing"],
+            ["roots", "install", "empty"],
+            ["roots", "install", "missing"],
+        ):
+            assert 2 == run(arguments), arguments
+            assert 1 == capsys.readouterr().err.count("\n"), arguments
+
+
+@contextmanager
+def server(data_dir: Path, kind: str, *options: str) -> Iterator[int]:
+    """`openssl s_server` with one of the chains; its port."""
+    leaves = data_dir / "pki" / "leaves"
+    (key,) = leaves.glob(f"us-east-1-{kind}-*.key")
+    chain = leaves / f"us-east-1-{kind}.pem"
+    certificates = chain.read_text().split("-----END CERTIFICATE-----\n")
+    intermediate = data_dir / "intermediate.pem"
+    intermediate.write_text(certificates[1] + "-----END CERTIFICATE-----\n")
+    command = [
+        "openssl",
+        "s_server",
+        "-accept",
+        "127.0.0.1:0",
+        "-cert",
+        chain,
+        "-key",
+        key,
+        "-cert_chain",
+        intermediate,
+    ]
+    child = subprocess.Popen(
+        [*map(str, command), *options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert child.stdout is not None
+        for line in child.stdout:
+            accepted = re.match(r"ACCEPT 127\.0\.0\.1:(\d+)", line)
+            if accepted:
+                yield int(accepted[1])
+                break
+        else:
+            pytest.fail("s_server did not start")
+    finally:
+        child.kill()
+        child.wait()
+
+
+class TestChain:
+    @pytest.mark.parametrize(("kind", "root"), [("rsa", "root-ca-1.pem"), ("ecdsa", "root-ca-3.pem")])
+    @pytest.mark.parametrize("options", [[], ["-tls1_2"], ["-Verify", "1", "-tls1_2"], ["-Verify", "1", "-tls1_3"]])
+    def test_of_a_server_that_may_require_a_certificate(
+        self, data_dir: Path, capsys: pytest.CaptureFixture[str], kind: str, root: str, options: list[str]
+    ) -> None:
+        with server(data_dir, kind, *options) as port:
+            assert 0 == run(["chain", f"localhost:{port}", "--json"])
+        shown = json.loads(capsys.readouterr().out)
+        leaf, intermediate = shown["chain"]
+        assert [[], []] == [leaf["problems"], intermediate["problems"]]
+        assert leaf["authority_key_identifier"] == intermediate["subject_key_identifier"]
+        assert [root] == [each["file"] for each in shown["roots"]]
+        assert shown["servername_covered"]
+        assert ("complete" == shown["handshake"]) == ("-Verify" not in options or "-tls1_3" in options)
+
+    def test_for_a_person(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        with server(data_dir, "rsa", "-Verify", "1") as port:
+            assert 0 == run(["chain", f"127.0.0.1:{port}", "--rsa", "--servername", "other.test"])
+        printed = capsys.readouterr().out
+        for words in (
+            "0 leaf",
+            "1 intermediate",
+            "root-ca-1.pem",
+            "RSA 2048",
+            "other.test is none",
+            "TLSv1.2",
+            "ended",
+        ):
+            assert words in printed
+
+    def test_the_other_kind_is_not_to_be_had(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        with server(data_dir, "rsa") as port:
+            assert 2 == run(["chain", f"127.0.0.1:{port}", "--ecdsa"])
+        assert "verifies ECDSA only" in capsys.readouterr().err
+
+    def test_without_a_trust_folder_the_root_is_named(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        with server(data_dir, "ecdsa") as port:
+            assert 0 == run(["chain", f"127.0.0.1:{port}", "--data-dir", "nowhere"])
+        assert "needs the root O=Handfast,CN=Handfast Root CA 3, key " in capsys.readouterr().out
+
+    def test_escapes_of_a_hostile_server_do_not_reach_the_terminal(
+        self, data_dir: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        evil = "\x1b]0;owned\x07\u202e"
+        cert = certificate(f"{evil}.test", extensions=[x509.SubjectAlternativeName([x509.DNSName("a.test")])])
+        (data_dir / "evil.pem").write_text(pem(cert))
+        key = key_of("p256").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (data_dir / "evil.key").write_bytes(key)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(data_dir / "evil.pem", data_dir / "evil.key")
+        with listener(lambda peer: context.wrap_socket(peer, server_side=True).close()) as port:
+            assert 0 == run(["chain", f"127.0.0.1:{port}"])
+        printed = capsys.readouterr().out
+        assert not set(printed) & {"\x1b", "\x07", "\u202e"}
+        assert "owned" in printed
+
+    def test_what_is_no_server(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        def complaint(*arguments: str) -> str:
+            assert 2 == run(["chain", *arguments])
+            said = capsys.readouterr()
+            assert "" == said.out
+            assert 1 == said.err.count("\n")
+            return said.err
+
+        with listener(lambda peer: peer.sendall(b"SSH-2.0-x\r\n" + b"\x1b[31m" * 10)) as port:
+            assert "presents no certificate" in complaint(f"127.0.0.1:{port}")
+        with listener(lambda peer: peer.recv(1)) as port:
+            assert "presents no certificate" in complaint(f"127.0.0.1:{port}")
+        silence = threading.Event()
+        with listener(lambda peer: silence.wait(20)) as port:
+            begun = time.monotonic()
+            assert "too long" in complaint(f"127.0.0.1:{port}", "--timeout", "0.2")
+            assert time.monotonic() - begun < 10
+            silence.set()
+        with socket.create_server(("127.0.0.1", 0)) as gone:
+            port = gone.getsockname()[1]
+        assert "cannot be reached" in complaint(f"127.0.0.1:{port}")
+        assert "cannot be reached" in complaint("no.such.host.invalid:1")
+        for text in ("host:port", "host:0", "host:65536", ":1", ""):
+            assert "is not HOST:PORT" in complaint(text)
+        assert "exclude each other" in complaint("localhost:1", "--rsa", "--ecdsa")
+
+
+@contextmanager
+def listener(answer: Any) -> Iterator[int]:
+    """Takes one connection and does this with it."""
+
+    def serve() -> None:
+        peer, _ = listening.accept()
+        with peer:
+            try:
+                answer(peer)
+            except OSError:
+                pass  # the client has left
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1]
+        thread.join(10)
