@@ -203,6 +203,7 @@ class Plane:
         self._principals.command(gateway)
 
         registry = Registry(store, issuer, self._entropy, self._notify)
+        stack.push_async_callback(registry.settle)
         api = ApiApplication(
             [
                 MountedService(

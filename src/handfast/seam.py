@@ -56,7 +56,7 @@ class Admitted:
     scope: Scope
     certificate_id: CertificateId
     domain_name: str
-    not_after: float  # epoch seconds; the session ends then
+    not_after: float  # epoch seconds, exclusive: the session ends then
 
 
 @dataclass(frozen=True, slots=True)

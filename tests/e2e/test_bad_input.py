@@ -20,7 +20,7 @@ from tests.support.server import Server
 
 
 def explained(server: Server, query: str = "127.0.0.1") -> str:
-    return json.dumps(server.explain(query))
+    return json.dumps(server.explain(query), default=str)
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def test_a_foreign_accounts_endpoint_is_refused_and_said_to_be_so(server: Server
     device = register_self_signed(server, folder)
     code, answer = curl(server, device, "/topics/x", "-d", "x", host=endpoint)
     assert 403 == code
-    told = json.dumps(server.explain(answer["traceId"]))
+    told = json.dumps(server.explain(answer["traceId"]), default=str)
     assert "ENDPOINT_OF_ANOTHER_ACCOUNT" in told
     assert "SNI_MISUSED" in told
 

@@ -284,7 +284,7 @@ class Verdict:
         admitted = principal.admitted
         if admitted is None or admitted.domain_name != place.domain_name:
             admitted = principal.admitted = Admitted(
-                place.scope, facts.certificate_id, place.domain_name, principal.not_after
+                place.scope, facts.certificate_id, place.domain_name, principal.not_after + 1
             )
         return admitted
 

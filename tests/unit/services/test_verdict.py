@@ -40,7 +40,7 @@ async def test_an_endpoint_names_the_account(sni: str) -> None:
     world, who = World(), device()
     world.store.register(who, mode=CertificateMode.SNI_ONLY)
     assert Admitted(
-        SCOPE, who.certificate_id, FIRST, (NOW + dt.timedelta(days=365)).replace(microsecond=0).timestamp()
+        SCOPE, who.certificate_id, FIRST, (NOW + dt.timedelta(days=365)).replace(microsecond=0).timestamp() + 1
     ) == await admitted(world, who, sni)
 
 
