@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -309,7 +309,9 @@ class Plane:
         self._bus.announce(changes)
 
     def _log_refusal(self, refusal: Refusal) -> None:
-        self._meter.count("handfast_refusals_total", labels={"stage": str(refusal.stage), "reason": str(refusal.reasons[0].code)})
+        self._meter.count(
+            "handfast_refusals_total", labels={"stage": str(refusal.stage), "reason": str(refusal.reasons[0].code)}
+        )
         log.info(
             "refused",
             trace_id=refusal.trace_id,
@@ -475,3 +477,20 @@ def _resolves(name: str) -> bool:
         return bool(socket.getaddrinfo(name, None))
     except OSError:
         return False
+
+
+def implemented_operations() -> Mapping[str, Collection[str]]:
+    """The names of the operations that have a handler, by model, read off the very tables that `serve` mounts."""
+    nothing: Any = _Unbound()
+    return {
+        "iot": frozenset(build_handlers(nothing, nothing, nothing)),
+        "iot-data": frozenset(DataHandlers(nothing).handlers()),
+        "handfast": frozenset(build_handfast_handlers(nothing, nothing, nothing, nothing)),
+    }
+
+
+class _Unbound:
+    """Stands for services where only the handlers' names are read."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self

@@ -89,7 +89,7 @@ def _check_marker(data_dir: Path, *, dev: bool) -> None:
         raise ConfigurationError(f"{path} is not readable as JSON ({error}): restore it from a backup") from error
     if version > FORMAT:
         raise ConfigurationError(
-            f"{data_dir} is of format {version}, this version of handfast reads up to {FORMAT}: install a newer handfast"
+            f"{data_dir} is of format {version}, this handfast reads formats up to {FORMAT}: install a newer handfast"
         )
     if made_with != dev:
         has, lacks = ("with --dev", "add --dev") if made_with else ("without --dev", "leave --dev out")
