@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from botocore.awsrequest import AWSResponse
+
 from handfast.core.identity.ids import AccountId
 from handfast.wire.client import _client
 from handfast.wire.sigv4 import SigningKey

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from handfast.errors import ServiceError
-from handfast.wire.parser import to_snake
-from handfast.wire.skeleton import ApiApplication, MountedService
-from handfast.wire.sigv4 import Authenticator
-from handfast.wire.spec import Operation, Shape, load_service, raw_model
 from tests.support.inprocess import CountingEntropy, SystemClock, client, known_keys
 from tests.support.shapes import structure
+
+from handfast.errors import ServiceError
+from handfast.wire.parser import to_snake
+from handfast.wire.sigv4 import Authenticator
+from handfast.wire.skeleton import ApiApplication, MountedService
+from handfast.wire.spec import Operation, Shape, load_service, raw_model
 
 SERVICES = ("iot", "iot-data", "handfast")
 OPERATIONS = [
@@ -150,7 +151,8 @@ def test_every_exception_arrives_with_its_status_message_and_members(service: st
         plane.ask(operation, structure(operation.input, random.Random(1), full=False), error)
     response = caught.value.response
     assert {"Code": name, "Message": "what was seen — what to do"} == response["Error"]
-    assert raw_model(service)["shapes"][name]["error"]["httpStatusCode"] == response["ResponseMetadata"]["HTTPStatusCode"]  # type: ignore[arg-type] # fmt: skip
+    stated = raw_model(service)["shapes"][name]["error"]["httpStatusCode"]  # type: ignore[arg-type]
+    assert stated == response["ResponseMetadata"]["HTTPStatusCode"]
     assert further == {member: response[member] for member in further}
     if name in operation.errors:
         assert isinstance(caught.value, getattr(plane.client.exceptions, name))

@@ -49,7 +49,7 @@ from handfast.wire.router import BadPath, Match, Router
 from handfast.wire.serializer import serialize
 from handfast.wire.sigv4 import Authenticator, Clock, Pending, Refused, check_target, read_claim
 from handfast.wire.spec import Operation, Service
-from handfast.wire.validator import printable
+from handfast.wire.validator import prepare, printable
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +115,7 @@ class MountedService:
             if operation_name not in model.operations or operation_name in by_name:
                 raise ValueError(f"{name} is no operation of {model.name}, or is given twice")
             by_name[operation_name] = handler
+            prepare(model.operations[operation_name].input)
         self.model = model
         self.handlers = by_name
         self.signing_names = frozenset(signing_names or {model.signing_name})

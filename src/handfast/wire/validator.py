@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from handfast.errors import InvalidRequestError
-from handfast.wire.patterns import matches
+from handfast.wire.patterns import compile_pattern, matches
 from handfast.wire.spec import Shape
 
 MAX_LISTED: Final = 50
@@ -74,6 +74,25 @@ def _structure(shape: Shape, values: Mapping[str, Any], path: str, found: Violat
                 _value(member.shape, value, prefix + name, found)
         elif name in shape.required:
             found.add(prefix + name, None, "Member must not be null")
+
+
+def prepare(shape: Shape) -> None:
+    """
+    Compile every pattern that the shape can reach.
+
+    Unicode classes take a tenth of a second the first time: better at the start than in a request.
+    """
+    seen: set[int] = set()
+    waiting = [shape]
+    while waiting:
+        current = waiting.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        if current.pattern is not None:
+            compile_pattern(current.pattern)
+        waiting += [member.shape for member in current.members.values()]
+        waiting += [part for part in (current.element, current.key, current.value) if part is not None]
 
 
 class _Mistyped:
