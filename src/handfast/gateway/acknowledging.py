@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 class Acknowledger(Receiver):
     """A client that publishes. Usually nothing waits, and a PUBACK goes out at the end of the turn."""
 
-    __slots__ = ("_unsettled", "engine")
+    __slots__ = ("_receive_maximum", "_unsettled", "engine")
 
     def __init__(self, gateway: Gateway) -> None:
         super().__init__(gateway)
         self.engine = Connection(gateway.limits.mqtt)
+        self._receive_maximum = gateway.limits.mqtt.receive_maximum
         self._unsettled: dict[bytes, int] = {}  # Packet Identifier -> Reason Code, -1 while it is not durable yet
 
     def close(self, last: bytes, reason: str) -> None:
@@ -37,16 +38,18 @@ class Acknowledger(Receiver):
 
     def acknowledge_run(self, ids: list[bytes]) -> None:
         """PUBACK for messages that need not become durable; behind those that do, in the order they came."""
-        if self._unsettled:
-            for packet_id in ids:
-                self._unsettled.setdefault(packet_id, 0)
-        else:
+        if not self._unsettled:
             self.unflushed += len(ids)
-            self.enqueue(b"@\x02" + b"@\x02".join(ids))
+            self.enqueue(b"@\x02" + (ids[0] if len(ids) == 1 else b"@\x02".join(ids)))
+            if self.unflushed > self._receive_maximum:
+                self._check_receive_maximum()
+            return
+        for packet_id in ids:
+            self._unsettled.setdefault(packet_id, 0)
         self._check_receive_maximum()
 
     def _check_receive_maximum(self) -> None:
-        maximum = self.engine.limits.receive_maximum
+        maximum = self._receive_maximum
         if self.version == 5:
             if self.unflushed + len(self._unsettled) > maximum:  # [MQTT-3.3.4-9]
                 raise ProtocolViolation(
@@ -93,5 +96,5 @@ class Acknowledger(Receiver):
                 break
             self.unflushed += 1
             self.enqueue(self._puback(head, unsettled.pop(head)))
-        if len(unsettled) < self.engine.limits.receive_maximum // 2:
+        if len(unsettled) < self._receive_maximum // 2:
             self.release()

@@ -35,13 +35,11 @@ def publish(connection: MQTTConnection, packet: Publish) -> None:
         if topic_class is TopicClass.RESERVED or packet.retain:
             _refuse_reserved(connection, packet)
             return
-    plan = connection.cache.get(topic.encode())
+    plan = connection.remembered(topic)
     if plan is None:
         if not authorizer.publish(topic):
             _refuse_publish(connection, packet, Code.NOT_AUTHORIZED)
             return
-        plan = connection.remember(topic)
-    elif plan.stale:
         plan = connection.remember(topic)
     if packet.retain and not authorizer.retain(topic):
         _refuse_publish(connection, packet, Code.NOT_AUTHORIZED)

@@ -25,7 +25,7 @@ from handfast.core.mqtt.packets import (
     Unsubscribe,
     Will,
 )
-from handfast.core.mqtt.primitives import decode_header, protocol_error
+from handfast.core.mqtt.primitives import decode_header, encode_text, protocol_error
 from handfast.core.mqtt.properties import Properties, Property
 from handfast.core.mqtt.reasons import Code
 from handfast.errors import ProtocolViolation
@@ -76,6 +76,8 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         "client_id",
         "connect",
         "facts",
+        "last_key",
+        "last_plan",
         "router",
         "slot",
         "subscriptions",
@@ -96,7 +98,9 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         self.will: Will | None = None
         self.subscriptions: dict[str, tuple[ParsedFilter, int]] = {}
         # inbound
-        self.cache: dict[bytes, Plan] = {}
+        self.cache: dict[bytes, Plan] = {}  # by Topic Name with its length, as it stands in a PUBLISH
+        self.last_key = b""  # the latest of them, which is usually the next
+        self.last_plan: Plan | None = None
         self._authorized_at = -1
         self._chunks: list[bytes] = []
         self._have = 0
@@ -152,7 +156,9 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         if authorizer.version != self._authorized_at:
             self._authorized_at = authorizer.version
             self.cache.clear()
+            self.last_plan = None
         cache = self.cache
+        last = self.last_plan
         five = self.version == 5
         end = len(data)
         position = 0
@@ -215,11 +221,17 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
                     position = stop
                     continue
                 if (first == 0x30 or first == 0x32) and length > 2:
-                    body = at + 2 + (data[at] << 8 | data[at + 1])
-                    plan = cache.get(data[at + 2 : body])
+                    if last is not None and begins(self.last_key, at):
+                        plan = last
+                        key = self.last_key
+                        body = at + len(key)
+                    else:
+                        body = at + 2 + (data[at] << 8 | data[at + 1])
+                        key = data[at:body]
+                        plan = cache.get(key)
                     if plan is not None:
                         if plan.stale:
-                            plan = self._renew(plan)
+                            plan = self._renew(plan, key)
                         # Properties, or a topic that runs over the packet's end, are judged below.
                         if first == 0x30:
                             if (body < stop and not data[body]) if five else body <= stop:
@@ -232,9 +244,11 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
                                 kind = 0x32
                         if kind > 0:
                             run = position
-                            key = data[at:body]
                             key_length = body - at
                             position = stop
+                            if plan is not last:
+                                self.last_key = key
+                                self.last_plan = last = plan
                             continue
                 lead = data[position]
                 position = stop
@@ -333,7 +347,7 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         repeated = len(unique) != count
         for receiver in same:
             inflight = receiver.inflight
-            if repeated or len(inflight) + count > receiver.window or not inflight.isdisjoint(unique):
+            if len(inflight) + count > receiver.window or repeated or not inflight.isdisjoint(unique):
                 if late is None:
                     late = []
                 late.append(receiver)
@@ -373,11 +387,15 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         for message in self._messages(plan, raw, qos):
             self.gateway.deliver(plan, message, self, self.version)
 
-    def _renew(self, plan: Plan) -> Plan:
+    def _renew(self, plan: Plan, key: bytes) -> Plan:
         assert self.router is not None
-        fresh = self.router.plan(plan.topic)
-        self.cache[plan.topic.encode()] = fresh
+        fresh = self.cache[key] = self.router.plan(plan.topic)
         return fresh
+
+    def remembered(self, topic: str) -> Plan | None:
+        """The plan of a topic that this connection was found to may publish to; None when it was not asked yet."""
+        plan = self.cache.get(encode_text(topic))
+        return self.remember(topic) if plan is not None and plan.stale else plan
 
     def remember(self, topic: str) -> Plan:
         """The plan of a topic that this connection may publish to, kept for its next messages."""
@@ -385,7 +403,7 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         cache = self.cache
         if len(cache) >= self.gateway.limits.topics_remembered_per_connection:
             cache.clear()
-        plan = cache[topic.encode()] = self.router.plan(topic)
+        plan = cache[encode_text(topic)] = self.router.plan(topic)
         return plan
 
     # packets that are judged one by one
@@ -594,6 +612,7 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         self._need = 0
         self._chunks = []
         self.cache = {}
+        self.last_plan = None
         self.gateway.left(self, was_open, reason)
         self.connect = None
         self.will = None

@@ -35,6 +35,41 @@ class Gateway:
     Nothing that a peer sends raises out of here.
     """
 
+    __slots__ = (
+        "_all_gone",
+        "_connections",
+        "_dropped",
+        "_entropy",
+        "_identifying",
+        "_lingering",
+        "_loop",
+        "_meter",
+        "_metered_at",
+        "_principals",
+        "_random",
+        "_retained",
+        "_routers",
+        "_started_at",
+        "_tasks",
+        "_timer",
+        "clock",
+        "closing",
+        "dirty",
+        "explain",
+        "limits",
+        "plane",
+        "received0",
+        "received1",
+        "scheduled",
+        "sent0",
+        "sent1",
+        "sessions",
+        "subscription_count",
+        "turn_bytes",
+        "turn_limit",
+        "wheel",
+    )
+
     def __init__(
         self,
         plane: Plane,
