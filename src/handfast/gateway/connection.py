@@ -429,7 +429,7 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
 
     def _early_data(self, data: bytes) -> None:
         """Before the connection is open: exactly one CONNECT, and what a hasty client sends behind it."""
-        if self.state == CLOSED:
+        if self.state == CLOSED or not data:
             return
         engine = self.engine
         try:
