@@ -90,12 +90,13 @@ class RecordingPlane:
     async def reason(self) -> ReasonCode:
         return (await self.failure()).reasons[0].code
 
-    async def opened_one(self) -> asyncio.Protocol:
+    async def opened_one(self, count: int = 1) -> asyncio.Protocol:
+        """The application of the `count`th connection, once it is open."""
         async with asyncio.timeout(LIMIT_S):
-            while not self.applications:
+            while len(self.applications) < count:
                 self.told.clear()
                 await self.told.wait()
-        return self.applications[0]
+        return self.applications[count - 1]
 
 
 class RunningDoor:

@@ -95,7 +95,7 @@ class Engine(Protocol):
 
     @property
     def events(self) -> int:
-        """How many post-handshake messages (KeyUpdate, renegotiation) and alerts there were since the handshake."""
+        """How often a message other than data was read or answered since the handshake: KeyUpdate, renegotiation."""
         ...
 
     @classmethod
@@ -210,7 +210,7 @@ class PublicEngine:
 
         def count(connection: SSL.Connection, where: int, _: int) -> None:
             counter = connection.get_app_data()
-            if counter is not None and where & _COUNTED:
+            if counter is not None and where == _RAN:
                 counter[0] += 1
 
         context.set_info_callback(count)
@@ -380,9 +380,9 @@ def missing_symbols() -> list[str]:
     return missing
 
 
-# SSL_CB_HANDSHAKE_START (0x10): once for every message after the handshake that the state machine takes up.
-# SSL_CB_ALERT (0x4000): every alert, either way: the answer to a renegotiation, warnings.
-_COUNTED: Final = 0x4010
+# SSL_CB_ACCEPT_EXIT: the state machine ran after the handshake. Once for a KeyUpdate or a renegotiation taken up,
+# once for an answer sent; never for application data.
+_RAN: Final = 0x2002
 
 _MISSING: Final = missing_symbols()
 
@@ -416,7 +416,7 @@ if not _MISSING:
 
     @_ffi.callback("void (*)(const SSL *, int, int)")  # type: ignore[untyped-decorator]
     def _count_post_handshake(ssl: Any, where: int, ret: int) -> None:
-        if where & _COUNTED:
+        if where == _RAN:
             _post_handshake[0] += 1
 
 

@@ -29,9 +29,9 @@ SHRINK_S: Final = 1.0
 """How long a connection keeps the memory of a burst."""
 SWOLLEN_BYTES: Final = 4096
 """Bursts above this leave buffers behind that are worth giving back."""
-MAX_EVENTS: Final = 32
+MAX_EVENTS: Final = 64
 EVENTS_WINDOW_S: Final = 60.0
-"""More post-handshake messages (KeyUpdate, renegotiation) than MAX_EVENTS in this time end the connection."""
+"""More KeyUpdates and renegotiations, read or answered, than MAX_EVENTS in this time end the connection."""
 
 _HIGH_WATER_BYTES: Final = 64 * 1024
 _UNEXPECTED_MESSAGE: Final = 10
