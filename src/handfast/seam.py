@@ -108,6 +108,10 @@ class Plane(Protocol):
         """Step 4. The Authorizer lives until `disconnected`."""
         ...
 
+    def refused_client(self, refused: Refused, client_id: str) -> None:
+        """A connection refused in steps 2 or 3 has now told its Client Identifier: the record names it."""
+        ...
+
     def http(self, facts: TLSFacts, admitted: Admitted) -> Authorizer:
         """For one HTTPS request: no client id, no Connect check, no thing variables."""
         ...

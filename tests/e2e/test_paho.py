@@ -116,6 +116,7 @@ def test_explain_tells_in_words_why_a_deactivated_certificate_was_refused(
     text = json.dumps(found)
     assert "CERTIFICATE_INACTIVE" in text
     assert "DEVICE_CERTIFICATE_INACTIVE" in text
+    assert "CERTIFICATE_INACTIVE" in str(server.explain(client.client_id))
 
 
 @BOTH

@@ -63,12 +63,16 @@ class FakePlane:
         self.requests: list[ConnectRequest] = []
         self.refusals: list[tuple[Stage, tuple[Reason, ...], dict[str, Any]]] = []
         self.gone: list[str] = []
+        self.named: tuple[str, str] | None = None
         self.authorizers: list[FakeAuthorizer] = []
 
     def verdict(self, facts: TLSFacts) -> Admitted | Refused:
         if self.refuse_identity:
             return Refused(TRACE)
         return Admitted(self.scope, facts.certificate_id, "localhost", self.not_after)
+
+    def refused_client(self, refused: Refused, client_id: str) -> None:
+        self.named = (refused.trace_id, client_id)
 
     def identify_now(self, facts: TLSFacts) -> Admitted | Refused | None:
         return None if self.identifying is not None else self.verdict(facts)

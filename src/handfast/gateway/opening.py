@@ -25,6 +25,7 @@ def open_connection(connection: MQTTConnection) -> None:
     assert verdict is not None
     connection.client_id = packet.client_id or gateway.assigned_client_id()
     if isinstance(verdict, Refused):
+        gateway.plane.refused_client(verdict, connection.client_id)
         connection.refuse_connect(verdict.trace_id)
         return
     will = packet.will

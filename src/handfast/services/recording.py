@@ -27,6 +27,10 @@ class Recorder:
         self._sink = sink
         self._clock = clock
 
+    def name_client(self, trace_id: str, client_id: str) -> None:
+        """The refusal of that trace id came from this Client Identifier."""
+        self._sink.name_client(trace_id, client_id)
+
     def worth_examining(self, address: str) -> bool:
         """False while refusals from `address` are only counted: nobody would read what an examination finds."""
         return not self._sink.suppressing(address)

@@ -9,8 +9,10 @@ everybody else's refusals out.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import ipaddress
+import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -30,6 +32,9 @@ PER_SECOND = 20.0
 BURST_OF_ALL = 5_000
 PER_SECOND_OF_ALL = 500.0
 MAX_ADDRESSES = 50_000
+MAX_CLIENT_ID_CHARACTERS = 256
+RECENT = 64
+"""How far back `name_client` looks; more come between handshake and CONNECT only in a flood."""
 _OVERHEAD_BYTES = 900  # of the objects that make a Refusal up, measured on CPython 3.11
 
 
@@ -125,7 +130,11 @@ class RefusalLog:
         self._all = _Bucket(BURST_OF_ALL, PER_SECOND_OF_ALL, clock.monotonic())
         self.dropped = 0
         """Refusals that were counted only, since the start."""
+        loaded: dict[tuple[str, str, str | None], Refusal] = {}
         for refusal in archive.load(max_refusals) if archive is not None else ():
+            # What `name_client` added lies behind the refusal that it completes.
+            loaded[refusal.trace_id, refusal.stage, refusal.account] = refusal
+        for refusal in loaded.values():
             self._keep(refusal)
 
     # --- ports.RefusalSink ------------------------------------------------------------------------------------
@@ -146,6 +155,23 @@ class RefusalLog:
             self._record(refusal)
         except Exception:
             log.exception("a refusal could not be recorded")
+
+    def name_client(self, trace_id: str, client_id: str) -> None:
+        """
+        The refusal is also found by the Client Identifier, which its connection told only afterwards.
+
+        Only among the newest refusals: the CONNECT packet follows its handshake closely.
+        """
+        for number in itertools.islice(reversed(self._kept), RECENT):
+            kept = self._kept[number]
+            if kept.refusal.trace_id == trace_id and kept.refusal.client_id is None:
+                refusal = dataclasses.replace(kept.refusal, client_id=client_id[:MAX_CLIENT_ID_CHARACTERS])
+                grown = _size(refusal) - kept.bytes
+                self._kept[number] = kept._replace(refusal=refusal, bytes=kept.bytes + grown)
+                self._bytes += grown
+                self._sources[kept.source].bytes += grown
+                if self._archive is not None:
+                    self._archive.append(refusal)
 
     # --- asking -----------------------------------------------------------------------------------------------
 

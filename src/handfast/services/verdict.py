@@ -432,6 +432,10 @@ class Verdict:
 
     # --- what the data plane refuses by itself ----------------------------------------------------------------
 
+    def refused_client(self, refused: Refused, client_id: str) -> None:
+        """The refusal is also found by this Client Identifier."""
+        self._recorder.name_client(refused.trace_id, client_id)
+
     def refuse(
         self,
         stage: Stage,

@@ -277,3 +277,14 @@ async def test_explain_answers_with_words_to_those_who_may_see_it() -> None:
     foreign = await explain(caller(OTHER_ACCOUNT), query="lamp")
     nothing = await explain(caller(OTHER_ACCOUNT), query="nobody")
     assert {"refusals": []} == foreign == nothing
+
+
+def test_a_client_identifier_told_after_the_refusal_finds_it_also_after_a_restart() -> None:
+    archive = Archive()
+    log, _ = record(archive=archive)
+    log.record(refusal(client_id=None))
+    log.name_client("trace-0", "pump-7")
+    assert ["trace-0"] == [found.trace_id for found in log.query("pump-7", None, 10)]
+    again, _ = record(archive=Archive(*archive.appended))
+    assert ["trace-0"] == [found.trace_id for found in again.query("192.0.2.7", None, 10)]
+    assert ["trace-0"] == [found.trace_id for found in again.query("pump-7", None, 10)]
