@@ -115,8 +115,13 @@ class ServerChains:
         return self.rsa_root.pem + self.ecdsa_root.pem
 
 
-@functools.cache
 def server_chains(region: str = "us-east-1") -> ServerChains:
+    """The same ones for the same region."""
+    return _server_chains(region)
+
+
+@functools.cache
+def _server_chains(region: str) -> ServerChains:
     made = {}
     for kind, algorithm in (("rsa", "rsa2048"), ("ecdsa", "p256")):
         root = issue(f"Test Root {kind}", new_key(algorithm, 1), ca=True)

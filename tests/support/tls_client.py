@@ -26,9 +26,12 @@ class MemoryClient:
         version: int | None = None,
         groups: bytes = b"X25519:P-256",
         suites: bytes = b"TLS_AES_128_GCM_SHA256",
+        ciphers: bytes | None = None,
     ) -> None:
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         context.set_tls13_ciphersuites(suites)
+        if ciphers is not None:
+            context.set_cipher_list(ciphers)
         issued = client or device()
         context.use_certificate(issued.certificate)
         context.use_privatekey(issued.key)  # type: ignore[arg-type]
