@@ -125,8 +125,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         busy = self.cycle is not None and not self.cycle.response_complete
-        if not busy:
-            # An answer of ours in the middle of the application's would be taken for a part of it.
+        if not busy and (self._in_head or self._between):
+            # In the middle of the application's answer, ours would be taken for a part of it; after that answer,
+            # while the body still comes, for the answer to another request.
             body = json.dumps({"message": message}).encode()
             phrase = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}[status]
             self.transport.write(
