@@ -53,7 +53,7 @@ FAILED = "failed to satisfy constraint: Member must"
         ),
         (
             lambda: message("CreateThing", thingName="a" * 129),
-            f"1 validation error detected: Value '{'a' * 128}…' at 'thingName' {FAILED} "
+            f"1 validation error detected: Value '{'a' * 128}… (1 more characters)' at 'thingName' {FAILED} "
             "have length less than or equal to 128",
         ),
         (

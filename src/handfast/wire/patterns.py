@@ -52,10 +52,8 @@ def _categories() -> Mapping[str, str]:
     ranges: dict[str, list[tuple[int, int]]] = {"C": list(_UNASSIGNED)}
     for block in _ASSIGNED:
         for name, points in itertools.groupby(block, lambda point: category(chr(point))[0]):
-            first = last = next(points)
-            for last in points:
-                pass
-            ranges.setdefault(name, []).append((first, last))
+            run = list(points)
+            ranges.setdefault(name, []).append((run[0], run[-1]))
     return {
         name: "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in sorted(found))
         for name, found in ranges.items()

@@ -27,6 +27,7 @@ from handfast.errors import (
     ServiceUnavailableError,
     StoreUnavailable,
 )
+from handfast.printable import printable
 from handfast.wire.errors import (
     NotImplementedOperationError,
     RequestEntityTooLargeError,
@@ -49,7 +50,7 @@ from handfast.wire.router import BadPath, Match, Router
 from handfast.wire.serializer import serialize
 from handfast.wire.sigv4 import Authenticator, Clock, Pending, Refused, check_target, read_claim
 from handfast.wire.spec import Operation, Service
-from handfast.wire.validator import prepare, printable
+from handfast.wire.validator import prepare
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +181,7 @@ class ApiApplication:
             request_id=self._entropy.uuid(),
             address=client[0] if client else "",
             method=scope["method"],
-            path=printable(str(scope.get("path", "")), MAX_SHOWN_CHARS),
+            path=printable(str(scope.get("path", "")), limit=MAX_SHOWN_CHARS),
         )
         close = False
         error: ServiceError | None = None
@@ -275,7 +276,7 @@ class ApiApplication:
             ApiRefusal(
                 request_id=call.request_id,
                 reason=reason,
-                detail=printable(detail, MAX_SHOWN_CHARS),
+                detail=printable(detail, limit=MAX_SHOWN_CHARS),
                 error_code=error.code,
                 address=call.address,
                 method=call.method,

@@ -12,19 +12,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from handfast.errors import InvalidRequestError
+from handfast.printable import printable
 from handfast.wire.patterns import compile_pattern, matches
 from handfast.wire.spec import Shape
 
 MAX_LISTED: Final = 50
 MAX_VALUE_CHARS: Final = 128
 MAX_PATH_CHARS: Final = 256
-
-
-def printable(text: str, limit: int) -> str:
-    """At most `limit` characters of what a peer sent, with control and other unprintable characters escaped."""
-    cut = text[:limit]
-    shown = cut if cut.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
-    return shown + "…" if len(text) > limit else shown
 
 
 class Violations:
@@ -44,8 +38,8 @@ class Violations:
         elif value is None:
             shown = "null"
         else:
-            shown = f"'{printable(str(value), MAX_VALUE_CHARS)}'"
-        where = printable(path, MAX_PATH_CHARS)
+            shown = f"'{printable(str(value), limit=MAX_VALUE_CHARS)}'"
+        where = printable(path, limit=MAX_PATH_CHARS)
         self._listed.append(f"Value {shown} at '{where}' failed to satisfy constraint: {constraint}")
 
     def __bool__(self) -> bool:
