@@ -37,6 +37,7 @@ class Contexts:
     A context that a connection uses is never changed: `install` makes new ones, and
     connections that are open keep the old. Contexts are per ALPN protocol, so that
     OpenSSL itself can select nothing but what was decided from the ClientHello.
+    All of it is for the event loop's thread.
     """
 
     __slots__ = ("_accept", "_engine", "_material", "_table", "prefer")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 _log = logging.getLogger(__name__)
@@ -32,6 +32,9 @@ class Deadlines(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._at)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._at)
 
     def __contains__(self, item: T) -> bool:
         return item in self._at

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
@@ -138,10 +139,20 @@ class DoorFactory:
     def __call__(self) -> Door:
         return Door(self)
 
+    def close(self) -> None:
+        """Drop every connection whose handshake is not done, unrecorded; open ones are their applications' to close."""
+        for door in [*self.handshake_deadlines, *self.lingering]:
+            door.drop()
+
 
 def _address_block(address: str) -> str:
     # One subscriber usually owns an IPv6 /64: counted as one address.
-    return ":".join(address.split(":", 4)[:4]) if ":" in address else address
+    if ":" in address and not address.startswith("::"):
+        try:
+            return socket.inet_pton(socket.AF_INET6, address)[:8].hex()
+        except OSError:
+            pass  # a link-local address with its interface
+    return address
 
 
 class Door(asyncio.Protocol):
@@ -185,9 +196,9 @@ class Door(asyncio.Protocol):
         of_address = factory.handshakes_of.get(block, 0)
         if factory.handshakes >= limits.max_handshakes or of_address >= limits.max_handshakes_per_address:
             if of_address >= limits.max_handshakes_per_address:
-                detail = f"{of_address} handshakes under way from this address; at most {of_address} are taken"
+                detail = f"{of_address} handshakes of this address are under way, as many as are taken"
             else:
-                detail = f"{factory.handshakes} handshakes under way; at most {limits.max_handshakes} are taken"
+                detail = f"{factory.handshakes} handshakes are under way, as many as are taken"
             self._report(Reason(ReasonCode.TOO_MANY_HANDSHAKES, detail), None)
             self._raw.abort()
             return
@@ -408,6 +419,11 @@ class Door(asyncio.Protocol):
     def handshake_expired(self) -> None:
         detail = f"the handshake was not done after {self._factory.limits.handshake_timeout_s:g} s"
         self._refuse(Reason(ReasonCode.HANDSHAKE_TIMEOUT, detail), None, b"")
+
+    def drop(self) -> None:
+        """Reset the connection without a record."""
+        self._uncount()
+        self.linger_expired()
 
     def linger_expired(self) -> None:
         if self._raw is not None:

@@ -434,7 +434,18 @@ class DirectEngine:
     """The wheel's OpenSSL functions, called directly."""
 
     # The SSL object owns both BIOs and is freed with the last reference to `_ssl`; the context has to outlive it.
-    __slots__ = ("_context", "_from_ssl", "_into_ssl", "_ssl", "attention", "closed", "errors", "events", "failed")
+    __slots__ = (
+        "_aligned",
+        "_context",
+        "_from_ssl",
+        "_into_ssl",
+        "_ssl",
+        "attention",
+        "closed",
+        "errors",
+        "events",
+        "failed",
+    )
 
     @classmethod
     def context(
@@ -505,6 +516,7 @@ class DirectEngine:
         if ssl == _NULL or self._into_ssl == _NULL or self._from_ssl == _NULL:
             raise MemoryError("OpenSSL could not allocate a connection")
         self._ssl = ssl
+        self._aligned = False  # what was fed ended with a record, and all of it is read
         _SSL_set_bio(ssl, self._into_ssl, self._from_ssl)
         _lib.SSL_set_mode(ssl, _AUTO_RETRY)
         _lib.SSL_set_accept_state(ssl)
@@ -542,35 +554,52 @@ class DirectEngine:
     def receive(self, data: bytes) -> bytes:
         ssl = self._ssl
         into = self._into_ssl
-        _ERR_clear_error()
-        if data and _BIO_write(into, data, len(data)) != len(data):
+        length = len(data)
+        if data and _BIO_write(into, data, length) != length:
             self._fail()
             return b""
-        # MAX_FEED_BYTES and the incomplete record before it hold no more plaintext than fits the buffer.
-        total = count = _SSL_read(ssl, _buffer, _BUFFER_BYTES)
-        if count > 0:
+        total = _SSL_read(ssl, _buffer, _BUFFER_BYTES)
+        if total > 0:
+            if self._aligned and length == (data[3] << 8 | data[4]) + 5:
+                return _view[:total]  # type: ignore[no-any-return]  # one whole record, nothing behind it
+            # MAX_FEED_BYTES and the incomplete record before it hold no more plaintext than fits the buffer.
             while _BIO_get_mem_data(into, _NULL) > 0:
                 count = _SSL_read(ssl, _buffer + total, _BUFFER_BYTES - total)
                 if count <= 0:
+                    self._aligned = False
+                    self._look(count)
                     break
                 total += count
-        if count <= 0:
-            error = _SSL_get_error(ssl, count)
-            if error != _ERROR_WANT_READ:
-                if error == _ERROR_ZERO_RETURN:
-                    self.closed = self.attention = True
-                else:
-                    self._fail()
-            if total < 0:
-                total = 0
+            else:
+                self._aligned = True
+        else:
+            self._aligned = False
+            self._look(total)
+            total = 0
         if _post_handshake[0]:
             self.events += _post_handshake[0]
             self.attention = True
             _post_handshake[0] = 0
         return _view[:total]  # type: ignore[no-any-return]
 
+    def _look(self, count: int) -> None:
+        """Why SSL_read gave nothing."""
+        error = _SSL_get_error(self._ssl, count)
+        if error == _ERROR_WANT_READ:
+            return
+        # SSL_get_error answers "failed" whenever the thread's error queue holds anything, whoever left it there.
+        # Emptying the queue before every read would cost a sixth of it; asking again with it empty is the same.
+        errors = _queued_errors()
+        error = _SSL_get_error(self._ssl, count)
+        if error == _ERROR_WANT_READ:
+            return
+        if error == _ERROR_ZERO_RETURN:
+            self.closed = self.attention = True
+        else:
+            self.failed = self.attention = True
+            self.errors = errors
+
     def encrypt(self, data: bytes) -> bytes:
-        _ERR_clear_error()
         length = len(data)
         if _SSL_write(self._ssl, data, length) != length:
             self._fail()

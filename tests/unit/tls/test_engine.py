@@ -205,3 +205,32 @@ class TestBuffers:
         for start in range(0, len(wire), engines.MAX_FEED_BYTES):
             got += server.receive(wire[start : start + engines.MAX_FEED_BYTES])
         assert data == got
+
+
+def test_errors_that_others_left_in_the_queue_mean_nothing() -> None:
+    client = MemoryClient()
+    server = connected(DirectEngine, client)
+    client.receive(server.drain())
+    leave_an_error()
+    assert b"" == server.receive(b"")
+    assert not server.failed
+    leave_an_error()
+    assert b"data" == server.receive(client.send(b"data"))
+    half = client.send(b"more")
+    leave_an_error()
+    assert b"" == server.receive(half[:9])
+    assert (False, False) == (server.failed, server.attention)
+    assert b"more" == server.receive(half[9:])
+    leave_an_error()
+    client.receive(server.encrypt(b"answer"))
+    assert b"answer" == client.read()
+    client.connection.shutdown()
+    leave_an_error()
+    assert b"" == server.receive(client.output())
+    assert (True, False) == (server.closed, server.failed)
+
+
+def leave_an_error() -> None:
+    bio = SSL._lib.BIO_new_file(b"/nonexistent", b"r")  # type: ignore[attr-defined]
+    assert SSL._ffi.NULL == bio  # type: ignore[attr-defined]
+    assert SSL._lib.ERR_peek_error()  # type: ignore[attr-defined]

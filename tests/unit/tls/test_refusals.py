@@ -19,7 +19,7 @@ from tests.support.tls_door import LIMIT_S, RecordingPlane, RunningDoor, context
 from handfast.core.identity.refusal import ReasonCode
 from handfast.seam import ListenerKind, TLSFacts
 from handfast.tls.client_hello import MAX_HELLO_BYTES
-from handfast.tls.door import DoorLimits, TLSFailure
+from handfast.tls.door import DoorLimits, TLSFailure, _address_block
 from handfast.tls.engine import Engine
 from handfast.tls.transport import TLSTransport
 
@@ -359,6 +359,23 @@ class TestTooManyHandshakes:
             _, writer = await door.connect()
             await door.plane.opened_one()
             writer.close()
+
+    async def test_an_ipv6_network_counts_as_one_address(self) -> None:
+        assert _address_block("2001:db8::1") == _address_block("2001:db8:0:0:ffff::2")
+        assert _address_block("2001:db8::1") != _address_block("2001:db8:0:1::1")
+        assert _address_block("::ffff:192.0.2.1") != _address_block("::ffff:192.0.2.2")
+        assert _address_block("192.0.2.1") != _address_block("192.0.2.2")
+        assert "fe80::1%eth0" == _address_block("fe80::1%eth0")
+
+    async def test_closing_the_door_drops_them_unrecorded(self, engine: type[Engine]) -> None:
+        async with running_door(contexts(engine)) as door, tcp(door) as (reader, writer):
+            writer.write(MemoryClient().start())
+            await asyncio.wait_for(reader.read(1), LIMIT_S)
+            door.factory.close()
+            with contextlib.suppress(ConnectionResetError):
+                await asyncio.wait_for(reader.read(), LIMIT_S)
+            assert 0 == door.factory.handshakes
+            assert [] == door.plane.failures
 
     async def test_open_connections_do_not_count(self, engine: type[Engine]) -> None:
         async with running_door(contexts(engine), limits=DoorLimits(max_handshakes=1)) as door:
