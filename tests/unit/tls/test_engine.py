@@ -6,12 +6,15 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from OpenSSL import SSL
 from tests.support.tls_ca import device
 from tests.support.tls_client import MemoryClient
 from tests.support.tls_door import contexts
 
 from handfast.tls import engine as engines
+from handfast.tls.client_hello import ClientHello, ClientHelloReader
 from handfast.tls.contexts import ALPN_MQTT
 from handfast.tls.engine import DONE, FAILED, WANT_READ, DirectEngine, Engine, PublicEngine
 
@@ -234,3 +237,33 @@ def leave_an_error() -> None:
     bio = SSL._lib.BIO_new_file(b"/nonexistent", b"r")  # type: ignore[attr-defined]
     assert SSL._ffi.NULL == bio  # type: ignore[attr-defined]
     assert SSL._lib.ERR_peek_error()  # type: ignore[attr-defined]
+
+
+FLIGHTS = [MemoryClient(alpn=(b"mqtt",)).start(), MemoryClient(version=SSL.TLS1_2_VERSION).start()]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(FLIGHTS),
+    st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=4),
+    st.sampled_from([DirectEngine, PublicEngine]),
+)
+def test_whatever_the_reader_lets_through_openssl_answers_in_order(
+    flight: bytes, changes: list[tuple[int, int]], engine: type[Engine]
+) -> None:
+    data = bytearray(flight)
+    for at, byte in changes:
+        data[5 + at % (len(data) - 5)] = byte
+    hello = ClientHelloReader().feed(bytes(data))
+    if not isinstance(hello, ClientHello):
+        return
+    context = TABLES[engine].get("us-east-1", "rsa", True, None)
+    assert context is not None
+    server = engine(context)
+    status = server.handshake(bytes(data))
+    assert status in (WANT_READ, FAILED)
+    assert (status == FAILED) == server.failed == bool(server.errors)
+    assert len(server.drain()) < 10_000
+
+
+TABLES = {engine: contexts(engine) for engine in (DirectEngine, PublicEngine)}
