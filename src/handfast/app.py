@@ -220,7 +220,7 @@ class Plane:
             Authenticator(_key_lookup(accounts), self._clock, dev=_dev_keys(accounts) if settings.dev else None),
             self._clock,
             self._entropy,
-            on_refused=lambda refused: refusals.record(_api_refusal(refused, refusals.trace_id(), self._clock)),
+            on_refused=lambda refused: refusals.record(_api_refusal(refused, self._clock)),
         )
         front = FrontDoor(
             api=api,
@@ -413,17 +413,16 @@ def _dev_keys(accounts: Accounts) -> Any:
     return made
 
 
-def _api_refusal(refused: ApiRefusal, trace_id: str, clock: SystemClock) -> Refusal:
-    """A refused API call as the record keeps it; the request id is among the facts."""
+def _api_refusal(refused: ApiRefusal, clock: SystemClock) -> Refusal:
+    """A refused API call as the record keeps it, under the request id that its response carried."""
     facts = {
-        "request_id": refused.request_id,
         "error": refused.error_code,
         "request": f"{refused.method} {refused.path}",
         **({"operation": refused.operation} if refused.operation else {}),
         **({"access_key_id": refused.access_key_id} if refused.access_key_id else {}),
     }
     return Refusal(
-        trace_id=trace_id,
+        trace_id=refused.request_id,
         at=clock.now(),
         stage=Stage.API,
         reasons=(Reason(refused.reason, refused.detail),),

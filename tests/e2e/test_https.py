@@ -60,6 +60,7 @@ def test_refusals_are_alike_and_explained(server: Server, folder: Path) -> None:
     assert 1 == len({answer["message"] for _, answer in answers})
     told = server.handfast("explain", answers[0][1]["traceId"]).stdout
     assert "INACTIVE" in told
+    assert "NO_POLICY_ATTACHED" in str(server.explain(answers[1][1]["traceId"]))
 
 
 def test_a_foreign_accounts_endpoint_is_refused_and_said_to_be_so(server: Server, folder: Path) -> None:

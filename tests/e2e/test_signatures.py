@@ -34,6 +34,12 @@ def test_a_wrong_secret_is_refused_and_recorded(server: Server) -> None:
     assert "signature" in told.lower()
 
 
+def test_the_request_id_of_a_refusal_finds_it(server: Server) -> None:
+    with pytest.raises(ClientError) as caught:
+        server.client(keys=("AKIAQQQQQQQQQQQQQQQR", "x" * 40)).list_things()
+    assert "API_UNKNOWN_KEY" in str(server.explain(caught.value.response["ResponseMetadata"]["RequestId"]))
+
+
 def test_an_unknown_key_is_refused(server: Server) -> None:
     assert error_of(server.client(keys=("AKIAQQQQQQQQQQQQQQQQ", "x" * 40))) == ("UnrecognizedClientException", 403)
 

@@ -25,7 +25,7 @@ from handfast.errors import (
     StoreUnavailable,
     ThrottlingError,
 )
-from handfast.seam import Admitted, Authorizer, DataPlane, Plane, Refused, TLSFacts
+from handfast.seam import Admitted, DataPlane, Plane, Refused, TLSFacts
 from handfast.wire.errors import (
     MethodNotAllowedError,
     NotImplementedOperationError,
@@ -192,7 +192,7 @@ class HttpsApplication:
             raise _Forbidden(self._refuse_topic(error.topic, facts, admitted)) from error
         authorizer = self._plane.http(facts, admitted)
         if not authorizer.publish(message.topic) or (message.retain and not authorizer.retain(message.topic)):
-            raise _Forbidden(_trace_of(authorizer) or self._entropy.uuid())
+            raise _Forbidden(authorizer.last_trace_id or self._entropy.uuid())
         await self._route_message(message, admitted)
 
     async def _route_message(self, message: Publication, admitted: Admitted) -> None:
@@ -231,9 +231,3 @@ class HttpsApplication:
         return self._plane.refuse(
             Stage.PROTOCOL, (Reason(code, error.message),), facts, admitted, address=facts.peer_address
         )
-
-
-def _trace_of(authorizer: Authorizer) -> str | None:
-    """The trace id under which the authorizer recorded its last refusal, where it keeps it."""
-    trace_id = getattr(authorizer, "last_trace_id", None)
-    return trace_id if isinstance(trace_id, str) else None

@@ -50,6 +50,7 @@ class PolicyAuthorizer:
         "_standing",
         "client_id",
         "key",
+        "last_trace_id",
         "version",
     )
 
@@ -65,6 +66,7 @@ class PolicyAuthorizer:
         scope = key[0]
         self.key = key
         self.client_id = client_id
+        self.last_trace_id: str | None = None
         self.version = 1
         self._facts = facts
         self._recorder = recorder
@@ -135,7 +137,7 @@ class PolicyAuthorizer:
         else:
             reason, details = self.explain(action, decision)
             reasons = (reason,)
-        return self._recorder.record(
+        trace_id = self.last_trace_id = self._recorder.record(
             stage,
             reasons,
             self._facts,
@@ -144,6 +146,7 @@ class PolicyAuthorizer:
             resource=self._arn + resource,
             details=details,
         )
+        return trace_id
 
     def principal_changed(self, principal: Principal | None) -> None:
         """Another registration, status, attachment or document: everything is judged anew."""
