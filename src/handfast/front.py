@@ -28,8 +28,9 @@ class FrontDoor:
         metrics: Renders the exposition format.
         metrics_token: The bearer token that `/metrics` asks for away from loopback; None closes it there.
         loopback: Whether only this machine can reach the port.
-        hosts: The `Host` names that are answered; None answers all. With `--dev` this is what keeps a page in a
-            browser from reaching the API by a name of its own that resolves to loopback.
+        hosts: The `Host` names that are answered; None answers all. With `--dev`, where any signature counts,
+            this is what keeps a page in a browser from reaching the API by a name of its own that resolves to
+            loopback; and pages of other origins are then refused, which could send a signature in a query.
     """
 
     def __init__(
@@ -63,6 +64,10 @@ class FrontDoor:
             refusal = PlainTextResponse(
                 "This Host is not one of the server's names: use a loopback name, or start with --server-name.\n", 403
             )
+            await refusal(scope, receive, send)
+            return
+        if scope["type"] == "http" and self._hosts is not None and _is_of_another_site(scope):
+            refusal = PlainTextResponse("Pages of other sites cannot use a server that was started with --dev.\n", 403)
             await refusal(scope, receive, send)
             return
         await self._router(scope, receive, send)
@@ -102,3 +107,12 @@ class FrontDoor:
     def _trust_files(self) -> dict[str, Path]:
         """By listing and not by joining: a name from outside never becomes part of a path."""
         return {path.name: path for path in self._trust_dir.glob("*.pem")}
+
+
+def _is_of_another_site(scope: Scope) -> bool:
+    """Whether a browser says that a page made this request and that the page is not one of ours."""
+    given = {name: value for name, value in scope["headers"] if name in (b"host", b"origin", b"sec-fetch-site")}
+    if given.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+        return True
+    origin = given.get(b"origin")
+    return origin is not None and origin.partition(b"://")[2] != given.get(b"host")
