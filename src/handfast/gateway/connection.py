@@ -33,7 +33,7 @@ from handfast.gateway import commands, opening
 from handfast.gateway.acknowledging import Acknowledger
 from handfast.gateway.keepalive import ticks
 from handfast.gateway.messages import Message
-from handfast.gateway.receiver import CLOSED, JUDGING, OPEN, Receiver
+from handfast.gateway.receiver import CLOSED, JUDGING, OPEN, Receiver, nowhere
 from handfast.gateway.router import Plan, ScopeRouter
 from handfast.printable import printable
 from handfast.seam import Admitted, Refused, TLSFacts
@@ -116,6 +116,8 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         """The transport is there; the CONNECT has ten seconds."""
         # uvloop's transports have the interface without the base class.
         self.transport = cast("asyncio.Transport", transport)
+        # A turn's output is gathered here already: a transport that can encrypt it at once need not gather again.
+        self.send = getattr(transport, "write_now", self.transport.write)
         wheel = self.gateway.wheel
         self._heard = wheel.tick
         self._silence = ticks(self.gateway.limits.mqtt.connect_timeout_s)
@@ -129,6 +131,7 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
             self._leave("CONNECTION_LOST")
         self.gateway.forget(self)
         self.transport = None
+        self.send = nowhere
         self._chunks = []
         self.out = []
 
@@ -151,6 +154,11 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
             return
         gateway = self.gateway
         self._heard = gateway.wheel.tick
+        if len(data) == 4 and data[0] == 0x40 and data[1] == 2:  # one PUBACK: what a subscriber says most
+            self.inflight.discard(data[2:])
+            if self.pending:
+                self.drain()
+            return
         authorizer = self.authorizer
         assert authorizer is not None
         if authorizer.version != self._authorized_at:

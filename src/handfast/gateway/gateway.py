@@ -333,7 +333,7 @@ class Gateway:
                 continue
             connection.out = []
             connection.unflushed = 0
-            transport.write(out[0] if len(out) == 1 else b"".join(out))
+            connection.send(out[0] if len(out) == 1 else b"".join(out))
 
     def drop(self, reason: str) -> None:
         """A message that a subscriber does not get."""

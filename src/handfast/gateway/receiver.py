@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from handfast.gateway.messages import NO_ID, Message
@@ -11,6 +12,10 @@ from handfast.seam import Authorizer
 
 if TYPE_CHECKING:
     from handfast.gateway.gateway import Gateway
+
+def nowhere(_: bytes) -> None:
+    """Where output goes while there is no transport."""
+
 
 AWAITING_CONNECT = 0
 JUDGING = 1  # the CONNECT is read, the identity is not known yet
@@ -40,6 +45,7 @@ class Receiver:
         "max_packet",
         "out",
         "pending",
+        "send",
         "small_packets",
         "state",
         "transport",
@@ -53,6 +59,7 @@ class Receiver:
         self.state = AWAITING_CONNECT
         self.version = 0
         self.transport: asyncio.Transport | None = None
+        self.send: Callable[[bytes], None] = nowhere  # a turn's output
         self.authorizer: Authorizer | None = None
         self.unflushed = 0  # PUBACKs in `out`
         self.out: list[bytes] = []

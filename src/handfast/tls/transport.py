@@ -212,6 +212,34 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         if self._size > self._high:
             self._check_high_water()
 
+    def write_now(self, data: bytes) -> None:
+        """
+        Sent, encrypted, before this returns, where nothing waits and `data` is small; else as `write` does.
+
+        For callers that gather a turn's output themselves: it saves them a second pass of the loop.
+        """
+        raw, engine = self._raw, self._engine
+        if (
+            self._dirty
+            or self._fresh
+            or self._chunks
+            or self._closing
+            or self._raw_paused
+            or raw is None
+            or engine is None
+            or not 0 < len(data) <= SWOLLEN_BYTES
+        ):
+            self.write(data)
+            return
+        try:
+            raw.write(engine.encrypt(data))
+        except Exception:
+            _log.exception("a connection's output could not be sent")
+            self.abort()
+            return
+        if engine.failed:
+            self._break(engine)
+
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         self.write(b"".join(list_of_data))
 
