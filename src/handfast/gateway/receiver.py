@@ -13,6 +13,7 @@ from handfast.seam import Authorizer
 if TYPE_CHECKING:
     from handfast.gateway.gateway import Gateway
 
+
 def nowhere(_: bytes) -> None:
     """Where output goes while there is no transport."""
 
@@ -187,6 +188,9 @@ class Receiver:
         while pending and len(self.inflight) < self.window:
             message, retain = pending.popleft()
             self._pending_bytes -= message.size
+            if not self.may_receive(message.topic.decode()):  # the right may have gone while it waited
+                self.gateway.drop("not_authorized")
+                continue
             packet_id = self._take_id()
             packet = self._encode(message, 1, retain, packet_id)
             if packet is None:

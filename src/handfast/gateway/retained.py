@@ -137,6 +137,8 @@ class RetainedGate:
         for (topic, qos), retained in zip(wanted, found, strict=False):
             if retained is None or topic in load.superseded or topic not in connection.subscriptions:
                 continue
+            if not connection.may_receive(topic):  # a policy that changed while this was read is obeyed
+                continue
             expires_at = None
             if retained.expires_at is not None:
                 expires_at = self._clock.monotonic() + retained.expires_at - now

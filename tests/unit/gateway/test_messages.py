@@ -430,6 +430,22 @@ async def test_a_hundred_messages_are_under_way_and_the_rest_waits() -> None:
     assert bytes([149]) == [p.payload for p in rest if isinstance(p, Publish)][-1]
 
 
+async def test_a_device_that_withholds_its_pubacks_gets_nothing_more_once_its_right_is_taken() -> None:
+    world = World()
+    sender, taker = await world.client("s"), await world.client("t")
+    await taker.subscribe("t", 1)
+    for number in range(150):
+        sender.send(message(payload=bytes([number]), qos=1, packet_id=number + 1))
+    ids = [p.packet_id for p in await taker.received() if isinstance(p, Publish)]
+    assert 100 == len(ids)
+    world.plane.denied.add(("receive", "t"))
+    for authorizer in world.plane.authorizers:
+        authorizer.version += 1
+    world.gateway.authorizations_changed()
+    taker.send(*(PubAck(packet_id=number) for number in ids))
+    assert [] == await taker.received()
+
+
 async def test_the_clients_receive_maximum_is_kept() -> None:
     world = World()
     sender = await world.client("s")

@@ -215,3 +215,18 @@ async def test_a_stopping_gateway_waits_until_retained_messages_are_durable() ->
     sender.send(kept())
     await world.gateway.close()
     assert {(SCOPE, "t")} == set(world.sessions.stored)
+
+
+async def test_a_device_whose_right_is_taken_while_the_message_is_read_does_not_get_it() -> None:
+    world = World()
+    sender, device = await world.client("s"), await world.client("d")
+    sender.send(kept(b"secret"))
+    await settle()
+    world.sessions.reads = asyncio.Event()
+    await device.subscribe("t")
+    world.plane.denied.add(("receive", "t"))
+    for authorizer in world.plane.authorizers:
+        authorizer.version += 1
+    world.gateway.authorizations_changed()
+    world.sessions.reads.set()
+    assert [] == await device.messages()

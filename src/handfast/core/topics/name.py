@@ -8,6 +8,8 @@ MAX_SLASHES = 7
 """Forward slashes of a Topic Name or Topic Filter, the same prefixes not counted."""
 
 RULES_PREFIX = "$aws/rules/"
+MAX_RULE_NAME_CHARACTERS = 128
+"""AWS IoT's limit. A longer one is no rule's name, and counts: topics are remembered, so each must be short."""
 
 
 def forbidden_character(text: str) -> str | None:
@@ -29,8 +31,8 @@ def forbidden_character(text: str) -> str | None:
 def counted_part(topic: str) -> str:
     """What the limits on length and levels apply to: the topic without `$aws/rules/<rule>/`."""
     if topic.startswith(RULES_PREFIX):
-        _rule, slash, rest = topic[len(RULES_PREFIX) :].partition("/")
-        if slash:
+        rule, slash, rest = topic[len(RULES_PREFIX) :].partition("/")
+        if slash and len(rule) <= MAX_RULE_NAME_CHARACTERS:
             return rest
     return topic
 
