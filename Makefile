@@ -21,7 +21,7 @@ run: $(STAMPS)/package ## run `handfast serve`; make run ARGS="--mqtt-port 0" pa
 	@exec $(BIN)/handfast serve $(ARGS)
 
 test: check system-packages ## every test that CI runs
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 check: dev-setup ## style, types, import directions, stale docs; seconds
 	$(BIN)/ruff check

@@ -235,19 +235,24 @@ class Plane:
         https = HttpServer(HttpsApplication(verdict, gateway, self._entropy))
         api_http = HttpServer(front)
         doors = _Doors(self._endpoints, settings.region, recorder, gateway, https)
-        await listeners.add(sockets["mqtt"], DoorFactory(self._contexts, doors, ListenerKind.MQTT, DoorLimits()))
-        await listeners.add(sockets["https"], DoorFactory(self._contexts, doors, ListenerKind.HTTPS, DoorLimits()))
+        factories = {
+            "mqtt": DoorFactory(self._contexts, doors, ListenerKind.MQTT, DoorLimits()),
+            "https": DoorFactory(self._contexts, doors, ListenerKind.HTTPS, DoorLimits()),
+        }
         if settings.api_tls:
             api_doors = _Doors(self._endpoints, settings.region, recorder, gateway, api_http)
-            await listeners.add(
-                sockets["api"],
-                DoorFactory(self._contexts, api_doors, ListenerKind.HTTPS, DoorLimits(), client_auth=False),
+            factories["api"] = DoorFactory(
+                self._contexts, api_doors, ListenerKind.HTTPS, DoorLimits(), client_auth=False
             )
         else:
             await listeners.add(sockets["api"], api_http.protocol)
+        for name, factory in factories.items():
+            await listeners.add(sockets[name], factory)
 
         async def close_doors() -> None:
             listeners.close()
+            for factory in factories.values():
+                factory.close()
             try:
                 async with asyncio.timeout(SHUTDOWN_LIMIT_S):
                     await gateway.close()

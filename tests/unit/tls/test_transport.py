@@ -72,6 +72,25 @@ class TestWriting:
             assert 0 == application.transport.get_write_buffer_size()
             writer.close()
 
+    async def test_what_is_written_now_never_overtakes_what_was_written_before(self, engine: type[Engine]) -> None:
+        async with running_door(contexts(engine), RecordingPlane(Silent)) as door:
+            client, reader, writer = await memory_client(door, version=SSL.TLS1_2_VERSION)
+            transport = (await opened(door)).transport
+            transport.write_now(b"first,")  # the handshake's buffers are still to be given back: it waits for the turn
+            transport.write_now(b"second,")
+            client.receive(await asyncio.wait_for(reader.read(65536), LIMIT_S))
+            transport.write_now(b"third,")
+            assert 0 == transport.get_write_buffer_size()
+            transport.write(b"fourth,")
+            transport.write_now(b"fifth")
+            assert 12 == transport.get_write_buffer_size()
+            transport.close()
+            transport.write_now(b"too late")
+            while data := await asyncio.wait_for(reader.read(65536), LIMIT_S):
+                client.receive(data)
+            assert b"first,second,third,fourth,fifth" == client.read()
+            writer.close()
+
     async def test_what_was_written_may_be_changed_afterwards(self, engine: type[Engine]) -> None:
         async with running_door(contexts(engine), RecordingPlane(Silent)) as door:
             reader, _ = await door.connect()
