@@ -453,13 +453,15 @@ def _read_secret(path: Path | None, flag: str) -> bytes | None:
     return secret
 
 
-def _address(sock: Any) -> dict[str, Any]:
+def _address(sock: socket.socket) -> dict[str, Any]:
+    """Where commands on this machine reach the socket: one that listens everywhere is reached over loopback."""
     host, port = sock.getsockname()[:2]
-    return {"host": host, "port": port}
+    return {"host": {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), "port": port}  # noqa: S104
 
 
-def _netloc(sock: Any) -> str:
-    host, port = sock.getsockname()[:2]
+def _netloc(sock: socket.socket) -> str:
+    address = _address(sock)
+    host, port = address["host"], address["port"]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -10,6 +10,7 @@ from handfast.core.identity.ids import Scope
 from handfast.data.publish import read_publication
 from handfast.errors import AccessDeniedError, ThrottlingError
 from handfast.seam import DataPlane
+from handfast.services.endpoints import check_region
 
 Handler = Callable[..., Awaitable[Mapping[str, Any] | None]]
 
@@ -34,9 +35,10 @@ class DataHandlers:
         """
         if ctx.account_id is None:
             raise AccessDeniedError("The operator's key has no topics; publish with an account's key.")
+        region = check_region(ctx.region)
         message = read_publication(**members)
         accepted = await self._data_plane.publish(
-            Scope(ctx.account_id, ctx.region),
+            Scope(ctx.account_id, region),
             message.topic,
             message.payload,
             qos=message.qos,
