@@ -27,6 +27,10 @@ class _Load:
         self.superseded: set[str] = set()
 
 
+PENDING_LIMIT_BYTES = 16 * 1024 * 1024
+"""Beyond this, QoS 0 messages are not retained while the store is behind; QoS 1 is bounded by Receive Maximum."""
+
+
 class _Store:
     """One retained message being stored; exactly one of publisher and future hears of it, or nobody."""
 
@@ -49,7 +53,7 @@ class RetainedGate:
     begins later sees it, because the operations so far are handed over first.
     """
 
-    __slots__ = ("_clock", "_loads", "_meter", "_queue", "_sessions", "_spawn")
+    __slots__ = ("_clock", "_loads", "_meter", "_pending_bytes", "_queue", "_sessions", "_spawn")
 
     def __init__(
         self, sessions: Sessions, clock: Clock, meter: Meter, spawn: Callable[[Coroutine[Any, Any, None]], None]
@@ -59,6 +63,7 @@ class RetainedGate:
         self._meter = meter
         self._spawn = spawn
         self._queue: list[_Store] = []
+        self._pending_bytes = 0  # payloads that are not durable yet
         self._loads: dict[tuple[Scope, str], list[_Load]] = {}
 
     def store(
@@ -80,6 +85,11 @@ class RetainedGate:
                 stored_at=now,
                 expires_at=expires_at,
             )
+            if message.qos == 0 and self._pending_bytes > PENDING_LIMIT_BYTES:
+                # [MQTT-3.3.1-7] The earlier message is discarded; this one may be, and nobody was promised it.
+                retained = None
+            else:
+                self._pending_bytes += len(message.payload)
         for load in self._loads.get((scope, topic), ()):
             load.superseded.add(topic)
         future: asyncio.Future[bool] = loop.create_future()
@@ -105,6 +115,8 @@ class RetainedGate:
             results = [None] * len(stores)
         self._meter.observe("handfast_retained_commit_seconds", self._clock.monotonic() - begun)
         for store, result in zip(stores, results, strict=True):
+            if store.op.message is not None:
+                self._pending_bytes -= len(store.op.message.payload)
             if store.publisher is not None:
                 reason = Code.SUCCESS
                 if not result:

@@ -10,6 +10,7 @@ from tests.support.gateway import OTHER_SCOPE, SCOPE, World, settle
 
 from handfast.core.mqtt.packets import Disconnect, PubAck, Publish, SubAck, Subscribe, Subscription
 from handfast.core.mqtt.properties import Properties, Property
+from handfast.gateway.retained import PENDING_LIMIT_BYTES
 
 
 def kept(payload: bytes = b"state", qos: int = 0, packet_id: int = 1, **more: Any) -> Publish:
@@ -230,3 +231,21 @@ async def test_a_device_whose_right_is_taken_while_the_message_is_read_does_not_
     world.gateway.authorizations_changed()
     world.sessions.reads.set()
     assert [] == await device.messages()
+
+
+async def test_a_store_that_is_behind_holds_a_bounded_number_of_bytes() -> None:
+    world = World()
+    world.sessions.gate = asyncio.Event()
+    sender = await world.client("s")
+    payload = b"x" * 100_000
+    total = PENDING_LIMIT_BYTES // len(payload) + 40
+    for number in range(total):
+        sender.send(Publish(topic=f"t/{number}", payload=payload, qos=0, packet_id=0, retain=True))
+        await settle()
+    world.sessions.gate.set()
+    await settle()
+    held = sum(len(message.payload) for message in world.sessions.stored.values())
+    assert PENDING_LIMIT_BYTES <= held <= PENDING_LIMIT_BYTES + len(payload)
+    sender.send(Publish(topic="t/after", payload=payload, qos=0, packet_id=0, retain=True))
+    await settle()
+    assert (SCOPE, "t/after") in world.sessions.stored
