@@ -29,6 +29,7 @@ class FakeAuthorizer:
 
     def __init__(self, denied: set[tuple[str, str]]) -> None:
         self.version = 1
+        self.last_trace_id: str | None = None
         self.denied = denied
         self.asked: list[tuple[str, str]] = []
 
