@@ -34,6 +34,7 @@ from handfast.datadir import prepare, write_atomically
 from handfast.errors import ConfigurationError
 from handfast.front import FrontDoor
 from handfast.gateway.gateway import Gateway
+from handfast.gateway.limits import GatewayLimits
 from handfast.http_server import HttpServer
 from handfast.keystore.file import FileKeyStore
 from handfast.keystore.pool import KeyPool
@@ -198,6 +199,7 @@ class Plane:
             clock=self._clock,
             entropy=self._entropy,
             meter=self._meter,
+            limits=GatewayLimits(quotas=settings.quotas == "aws"),
             explain=settings.refusals == "explain",
         )
         self._principals.command(gateway)

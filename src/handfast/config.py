@@ -53,6 +53,7 @@ class Settings:
     prefer_chain: Literal["rsa", "ecdsa"]
     refusals: Literal["explain", "aws"]
     sni: Literal["lenient", "aws"]
+    quotas: Literal["off", "aws"]
     database_url: str | None
     ready_file: Path | None
     api_plaintext: bool
@@ -382,6 +383,21 @@ SETTINGS: tuple[Setting, ...] = (
         unit="lenient or aws",
         parse=_choice,
         choices=("lenient", "aws"),
+    ),
+    Setting(
+        name="quotas",
+        flag="--quotas",
+        metavar="off|aws",
+        default="off",
+        default_text="off",
+        help="Whether the rate quotas of AWS IoT Core hold for MQTT.",
+        unit="off or aws",
+        more="With aws: per connection 100 publishes a second in and out together, of which more are discarded or, "
+        "outbound at QoS 1, delayed, and 512 KB a second in and out together, of which more are delayed; one CONNECT "
+        "a second per client id and one retained message a second per topic, of which more are refused. The last "
+        "holds for publishing over HTTPS and the API too.",
+        parse=_choice,
+        choices=("off", "aws"),
     ),
     Setting(
         name="database_url",

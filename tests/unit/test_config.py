@@ -36,6 +36,7 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path, monkeypatch: pytest.
     )
     assert ("us-east-1", "localhost", ()) == (settings.region, settings.domain, settings.server_names)
     assert ("rsa", "explain", "lenient") == (settings.prefer_chain, settings.refusals, settings.sni)
+    assert "off" == settings.quotas
     assert not settings.dev
     assert not settings.api_plaintext
     assert settings.database_url is None
@@ -52,6 +53,12 @@ def test_flag_beats_environment_beats_file(tmp_path: Path) -> None:
     assert "environment HANDFAST_API_PORT" == origins["api_port"]
     assert f"file {file}" == origins["region"]
     assert "default" == origins["https_port"]
+
+
+def test_quotas_are_named_alike_in_flag_environment_and_file(tmp_path: Path) -> None:
+    assert "aws" == resolve({"quotas": "aws"}, {})[0].quotas
+    assert "aws" == resolve({}, {"HANDFAST_QUOTAS": "aws"})[0].quotas
+    assert "aws" == resolve({}, {}, toml(tmp_path, 'quotas = "aws"\n'))[0].quotas
 
 
 def test_paths_in_the_file_are_relative_to_it_and_others_to_the_working_directory(
@@ -93,6 +100,8 @@ def test_a_switch_that_the_environment_sets_is_taken_back_by_its_flag() -> None:
         ("prefer_chain", "dsa"),
         ("refusals", "EXPLAIN"),
         ("sni", 1),
+        ("quotas", "AWS"),
+        ("quotas", True),
         ("log_level", "trace"),
         ("dev", "maybe"),
         ("dev", 1),

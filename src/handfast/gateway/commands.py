@@ -44,6 +44,9 @@ def publish(connection: MQTTConnection, packet: Publish) -> None:
     if packet.retain and not authorizer.retain(topic):
         _refuse_publish(connection, packet, Code.NOT_AUTHORIZED)
         return
+    if packet.retain and not gateway.may_retain(router.scope, topic):
+        connection.discard(packet)
+        return
     if packet.retain and packet.qos and not connection.await_durable(packet.packet_id):
         return  # the same PUBLISH again while the first is on its way to the store
     properties, expires_at = forwarded_properties(packet.properties, gateway.clock.monotonic())

@@ -422,7 +422,7 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
             return
         packet = self.engine.judge(first, body)
         if isinstance(packet, Publish):
-            commands.publish(self, packet)
+            self.publish(packet)
         elif isinstance(packet, PubAck):
             self.inflight.discard(packet.packet_id.to_bytes(2, "big"))
             self.drain()
@@ -434,6 +434,16 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
             if packet.reason != Code.DISCONNECT_WITH_WILL_MESSAGE:
                 self.will = None  # [MQTT-3.14.4-3]
             self.close(b"", "CLIENT_INITIATED_DISCONNECT")
+
+    def publish(self, packet: Publish) -> None:
+        """One PUBLISH that the hot path did not know."""
+        commands.publish(self, packet)
+
+    def discard(self, packet: Publish) -> None:
+        """A PUBLISH beyond a quota goes nowhere; at QoS 1 MQTT 5 is told, 3.1.1 has no way to say no."""
+        self.gateway.drop("quota")
+        if packet.qos and self.version == 5:
+            self.acknowledge(packet.packet_id, Code.QUOTA_EXCEEDED)
 
     def _early_data(self, data: bytes) -> None:
         """Before the connection is open: exactly one CONNECT, and what a hasty client sends behind it."""
@@ -480,6 +490,11 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         if self.state == JUDGING:
             opening.open_connection(self)
             self.release()
+
+    @property
+    def held(self) -> bool:
+        """True between `hold` and `release`."""
+        return self._need == _HOLD
 
     def hold(self) -> None:
         """Take no more packets for now."""
@@ -586,16 +601,20 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
 
     def refuse_connect(self, trace_id: str) -> None:
         """Answer a refusal of the verdict: the same for every reason, at most the trace id is told."""
-        packet = b""
+        self.close(self._refusal(trace_id, Code.NOT_AUTHORIZED, 5), "AUTH_ERROR")
+
+    def throttle_connect(self, trace_id: str) -> None:
+        """Answer a CONNECT that came too soon after another one with its client id."""
+        self.close(self._refusal(trace_id, Code.QUOTA_EXCEEDED, 3), "THROTTLED")
+
+    def _refusal(self, trace_id: str, reason: int, v311: int) -> bytes:
         if self.version == 5:
             properties = Properties()
             spoken = self.spoken(trace_id)
             if spoken:
                 properties.values[Property.REASON_STRING] = spoken
-            packet = codec.encode(5, ConnAck(reason=Code.NOT_AUTHORIZED, properties=properties))
-        elif self.gateway.explain:
-            packet = codec.encode(4, ConnAck(reason=5))
-        self.close(packet, "AUTH_ERROR")
+            return codec.encode(5, ConnAck(reason=reason, properties=properties))
+        return codec.encode(4, ConnAck(reason=v311)) if self.gateway.explain else b""
 
     def close(self, last: bytes, reason: str) -> None:
         """Write `last`, close, and take leave of the router; aborted when it does not flush in time."""

@@ -17,9 +17,11 @@ from handfast.gateway.connection import MQTTConnection
 from handfast.gateway.keepalive import TICKS_PER_SECOND, Wheel, ticks
 from handfast.gateway.limits import GatewayLimits
 from handfast.gateway.messages import Message, forwarded_properties
+from handfast.gateway.quotas import Quotas
 from handfast.gateway.receiver import Receiver
 from handfast.gateway.retained import RetainedGate
 from handfast.gateway.router import NO_LOCAL, QOS, RETAIN_AS_PUBLISHED, Plan, ScopeRouter
+from handfast.gateway.throttled import ThrottledConnection
 from handfast.ports import Clock, Entropy, Meter, Sessions
 from handfast.printable import printable
 from handfast.seam import Admitted, Authorizer, ConnectRequest, Plane, Refused, TLSFacts
@@ -37,6 +39,7 @@ class Gateway:
 
     __slots__ = (
         "_all_gone",
+        "_connection",
         "_connections",
         "_dropped",
         "_entropy",
@@ -46,6 +49,7 @@ class Gateway:
         "_meter",
         "_metered_at",
         "_principals",
+        "_quotas",
         "_random",
         "_retained",
         "_routers",
@@ -85,6 +89,8 @@ class Gateway:
         self.clock = clock
         self.explain = explain
         self.limits = limits or GatewayLimits()
+        self._quotas = Quotas() if self.limits.quotas else None
+        self._connection = ThrottledConnection if self.limits.quotas else MQTTConnection
         self.wheel = Wheel()
         self.dirty: list[Receiver] = []
         self.scheduled = False
@@ -122,7 +128,7 @@ class Gateway:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._tick()
-        connection = MQTTConnection(self, facts)
+        connection = self._connection(self, facts)
         self._connections.add(connection)
         verdict: Admitted | Refused | None
         try:
@@ -168,6 +174,21 @@ class Gateway:
             return self.plane.connect(connection.facts, admitted, request)
         except Exception:
             return self._broken("connect", connection.facts)
+
+    def may_connect(self, scope: Scope, client_id: str) -> bool:
+        """Whether the quota of CONNECT packets per client id leaves room for this one."""
+        return self._quotas is None or self._quotas.connects.admit((scope, client_id), self.clock.monotonic())
+
+    def may_retain(self, scope: Scope, topic: str) -> bool:
+        """Whether the quota of retained messages per topic leaves room for this one."""
+        return self._quotas is None or self._quotas.retained.admit((scope, topic), self.clock.monotonic())
+
+    def withdraw(self, admitted: Admitted, authorizer: Authorizer, reason: str) -> None:
+        """The connection that the plane allowed does not come about."""
+        try:
+            self.plane.disconnected(admitted, authorizer, reason)
+        except Exception:
+            _log.exception("the plane raised", extra={"call": "disconnected"})
 
     def assigned_client_id(self) -> str:
         """A Client Identifier for a client that leaves it to the server."""
@@ -386,7 +407,8 @@ class Gateway:
         Route a message that came by another way than MQTT; authorized by the caller.
 
         `properties` is an MQTT 5 property block without its length. Done when
-        what must be durable is; False: the retained store of the scope is full.
+        what must be durable is; False: the retained store of the scope is full, or
+        the topic had a retained message less than a second ago (with quotas).
         Raises ValueError for a topic that is not legal, ProtocolViolation for a
         property block that is not.
         """
@@ -395,6 +417,9 @@ class Gateway:
             raise ValueError(f"the topic is refused: {problem}")
         block, expires_at = forwarded_properties(decode_block(properties, Where.PUBLISH), self.clock.monotonic())
         message = Message(topic.encode(), payload, qos, retain, block, expires_at)
+        if retain and not self.may_retain(scope, topic):
+            self.drop("quota")
+            return False
         self.count_received(qos)
         stored = self._retained.store(scope, topic, message, None, 0) if retain else None
         router = self._routers.get(scope)

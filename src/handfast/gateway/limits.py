@@ -23,5 +23,7 @@ class GatewayLimits:
     """What may gather in one turn of the loop before it is written."""
     topics_remembered_per_connection: int = 128
     topics_remembered_per_scope: int = 65_536
+    quotas: bool = False
+    """Whether AWS IoT's rate quotas hold; `gateway.quotas` has the figures."""
     linger_s: float = 5.0
     """How long a closed connection may take to flush before it is aborted."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from handfast.core.identity.refusal import Reason, ReasonCode, Stage
 from handfast.core.mqtt import codec
 from handfast.core.mqtt.packets import ConnAck, Connect
 from handfast.core.mqtt.properties import Properties, Property
@@ -52,13 +53,20 @@ def open_connection(connection: MQTTConnection) -> None:
     if isinstance(answer, Refused):
         connection.refuse_connect(answer.trace_id)
         return
+    # Only now: a certificate that may not use the client id cannot keep others from it.
+    if not gateway.may_connect(verdict.scope, connection.client_id):
+        gateway.withdraw(verdict, answer, "THROTTLED")
+        reason = Reason(ReasonCode.LIMIT_EXCEEDED, "more than one CONNECT per second with this client id")
+        connection.throttle_connect(gateway.record(connection, Stage.CONNECT, reason))
+        return
     connection.authorizer = answer
     connection.will = will
     window = gateway.limits.outbound_inflight
     if packet.version == codec.MQTT_5:
         window = min(window, packet.properties.number(Property.RECEIVE_MAXIMUM, 65_535))
         connection.max_packet = packet.properties.number(Property.MAXIMUM_PACKET_SIZE, 0xFFFFFFFF)
-        connection.small_packets = connection.max_packet < gateway.limits.mqtt.packet_bytes
+        if connection.max_packet < gateway.limits.mqtt.packet_bytes:
+            connection.one_by_one = True
     connection.connect = None
     gateway.take_over(connection, verdict)
     connection.opened(window)

@@ -44,10 +44,10 @@ class Receiver:
         "inflight",
         "inflight_limit",
         "max_packet",
+        "one_by_one",
         "out",
         "pending",
         "send",
-        "small_packets",
         "state",
         "transport",
         "unflushed",
@@ -69,7 +69,7 @@ class Receiver:
         self.inflight_limit = gateway.limits.outbound_inflight
         self.inflight: set[bytes] = set()
         self.max_packet = 0xFFFFFFFF
-        self.small_packets = False
+        self.one_by_one = False  # never gets a run of messages as it came: each one is looked at
         self._next_id = 0
         self.pending: deque[tuple[Message, bool]] | None = None
         self._pending_bytes = 0

@@ -34,7 +34,7 @@ class Plan:
     Never changed once built; `stale` is set when subscriptions or policies
     change, and whoever holds it asks for a new one. A connection stands in
     exactly one of `zero…`, `one…` (by granted QoS and version) and `special`
-    (No Local, Retain As Published, a small Maximum Packet Size); `all…` is both.
+    (No Local, Retain As Published, `one_by_one`); `all…` is both.
     """
 
     __slots__ = ("all4", "all5", "groups", "odd", "one4", "one5", "special", "stale", "topic", "zero4", "zero5")
@@ -143,7 +143,7 @@ class ScopeRouter:
             if not connection.may_receive(topic):
                 continue
             five = connection.version == 5
-            if five and (options & (NO_LOCAL | RETAIN_AS_PUBLISHED) or connection.small_packets):
+            if connection.one_by_one or (five and options & (NO_LOCAL | RETAIN_AS_PUBLISHED)):
                 plan.special.append((connection, options))
             elif five:
                 plan.all5.append(connection)
