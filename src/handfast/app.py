@@ -45,6 +45,7 @@ from handfast.services.accounts import Accounts
 from handfast.services.authorities import ServerAuthority
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.first_run import ensure_first_run
+from handfast.services.issuers import DefaultIssuers
 from handfast.services.pki_folder import KINDS
 from handfast.services.principals import PrincipalCache
 from handfast.services.recording import Recorder
@@ -175,6 +176,8 @@ class Plane:
         accounts = Accounts(store, self._entropy, self._clock, self._notify)
         self._endpoints = EndpointDirectory(store, self._entropy, settings.domain, self._notify)
         await self._endpoints.load()
+        self._issuers = DefaultIssuers(store, settings.region)
+        await self._issuers.load()
         self._principals = PrincipalCache(store, self._clock)
         stack.push_async_callback(self._principals.close)
         first = keys.account.account_id
@@ -192,6 +195,7 @@ class Plane:
             first_account=first,
             local_names=(*LOCAL_NAMES, *settings.server_names),
             lenient_sni=settings.sni == "lenient",
+            issuer_scope=self._issuers.scope_of,
         )
         gateway = Gateway(
             verdict,
@@ -216,7 +220,7 @@ class Plane:
                 MountedService(load_service("iot-data"), DataHandlers(gateway).handlers(), DATA_SIGNING_NAMES),
                 MountedService(
                     load_service("handfast"),
-                    build_handfast_handlers(accounts, self._endpoints, self._ensure_region, refusals),
+                    build_handfast_handlers(registry, accounts, self._endpoints, self._ensure_region, refusals),
                 ),
             ],
             Authenticator(_key_lookup(accounts), self._clock, dev=_dev_keys(accounts) if settings.dev else None),
@@ -312,6 +316,7 @@ class Plane:
     async def _notify(self, changes: Sequence[Change]) -> None:
         """After each commit, before the API answers: caches and live connections obey."""
         await self._endpoints.changed(changes)
+        await self._issuers.changed(changes)
         await self._principals.apply(changes)
         self._bus.announce(changes)
 
@@ -493,7 +498,7 @@ def implemented_operations() -> Mapping[str, Collection[str]]:
     return {
         "iot": frozenset(build_handlers(nothing, nothing, nothing)),
         "iot-data": frozenset(DataHandlers(nothing).handlers()),
-        "handfast": frozenset(build_handfast_handlers(nothing, nothing, nothing, nothing)),
+        "handfast": frozenset(build_handfast_handlers(nothing, nothing, nothing, nothing, nothing)),
     }
 
 

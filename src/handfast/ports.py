@@ -18,6 +18,9 @@ from handfast.core.identity.records import (
     AccessKeyRecord,
     AccountRecord,
     AccountStatus,
+    AutoRegistrationStatus,
+    CACertificateRecord,
+    CACertificateStatus,
     CertificateRecord,
     CertificateStatus,
     EndpointRecord,
@@ -25,6 +28,7 @@ from handfast.core.identity.records import (
     PrincipalRecord,
     ThingPrincipalType,
     ThingRecord,
+    TombstoneReason,
 )
 from handfast.core.identity.refusal import Refusal
 from handfast.errors import StoreConflict
@@ -41,6 +45,8 @@ class ChangeKind(StrEnum):
     ACCESS_KEY = "access_key"  # [access key id]
     ENDPOINT = "endpoint"  # [prefix]
     CERTIFICATE = "certificate"  # [certificateId] registered, status, owner, deleted
+    CA_CERTIFICATE = "ca_certificate"  # [certificateId] registered, status, auto-registration, deleted
+    REGISTRATION_CODE = "registration_code"  # [account id] made, deleted
     PRINCIPAL_POLICIES = "principal_policies"  # [certificateId] a policy attached or detached
     PRINCIPAL_THINGS = "principal_things"  # [certificateId] a thing attached or detached
     POLICY = "policy"  # [policy name] created, new default, deleted
@@ -112,9 +118,12 @@ class Store(Protocol):
     async def endpoints(self) -> list[EndpointRecord]: ...
 
     # certificates
-    async def insert_certificate(self, certificate: CertificateRecord, cause: Cause) -> list[Change]:
-        """Registered. "exists" (facts: scope, certificate_id): the same DER in this scope, or DEFAULT elsewhere
-        in the region when this one is DEFAULT too."""
+    async def insert_certificate(
+        self, certificate: CertificateRecord, cause: Cause, *, require_ca: bool = False
+    ) -> list[Change]:
+        """Registered. In this order: "ca" (only with `require_ca`): the CA that it names is not registered and ACTIVE
+        in this scope; "revoked": a tombstone says that it was revoked here; "exists" (facts: scope, certificate_id):
+        the same DER in this scope, or DEFAULT elsewhere in the region when this one is DEFAULT too."""
         ...
 
     async def insert_certificates(
@@ -124,6 +133,10 @@ class Store(Protocol):
         ...
 
     async def certificate(self, scope: Scope, certificate_id: CertificateId) -> CertificateRecord | None: ...
+    async def certificate_or_offer(self, scope: Scope, certificate_id: CertificateId) -> CertificateRecord | None:
+        """The scope's registration; without one, another account's whose transfer to this one is pending."""
+        ...
+
     async def set_certificate_status(
         self,
         scope: Scope,
@@ -136,14 +149,87 @@ class Store(Protocol):
     async def delete_certificate(
         self, scope: Scope, certificate_id: CertificateId, *, force: bool, cause: Cause
     ) -> list[Change]:
-        """Gone. In this order: "missing", "status" (ACTIVE or PENDING_TRANSFER), "things", "policies" (not with
-        force, which detaches them in the same transaction)."""
+        """Gone; a REVOKED one leaves a tombstone. In this order: "missing", "status" (ACTIVE or PENDING_TRANSFER),
+        "things", "policies" (not with force, which detaches them in the same transaction)."""
         ...
 
-    async def list_certificates(self, scope: Scope, page: PageRequest) -> Page[CertificateRecord]: ...
+    async def list_certificates(self, scope: Scope, page: PageRequest) -> Page[CertificateRecord]:
+        """The scope's registrations, and those whose transfer to it is pending (their `scope` is the source's)."""
+        ...
+
+    async def list_certificates_by_ca(
+        self, scope: Scope, ca_certificate_id: CertificateId, page: PageRequest
+    ) -> Page[CertificateRecord]: ...
     async def principals(self, keys: Sequence[tuple[Scope, CertificateId]]) -> list[PrincipalRecord | None]: ...
     async def default_registrations(self, region: str, certificate_id: CertificateId) -> list[Scope]:
         """Scopes in which the certificate is registered in DEFAULT mode; at most one by a unique index."""
+        ...
+
+    # transfers between the accounts of a region
+    async def transfer_certificate(
+        self, scope: Scope, certificate_id: CertificateId, *, target: AccountId, message: str | None, cause: Cause
+    ) -> list[Change]:
+        """PENDING_TRANSFER, offered to `target`. In this order: "missing", "status" (facts: status): not INACTIVE,
+        "target": no such account, "policies", "things", "offered": another account's registration of the same
+        certificate is already pending for this target."""
+        ...
+
+    async def accept_transfer(
+        self, scope: Scope, certificate_id: CertificateId, *, status: CertificateStatus, cause: Cause
+    ) -> list[Change]:
+        """The registration is `scope`'s, with `status`, one customer version up; the source keeps a tombstone.
+        In this order: "missing": never offered to this scope, "settled" (facts: status): no longer pending,
+        "revoked": a tombstone here, "exists": registered here already."""
+        ...
+
+    async def reject_transfer(
+        self, scope: Scope, certificate_id: CertificateId, *, reason: str | None, cause: Cause
+    ) -> list[Change]: ...  # INACTIVE at its source; "missing", "settled" as above
+
+    async def cancel_transfer(
+        self, scope: Scope, certificate_id: CertificateId, cause: Cause
+    ) -> list[Change]: ...  # INACTIVE again; "missing": neither ours nor was, "settled" (facts: status)
+
+    async def list_outgoing(self, scope: Scope, page: PageRequest) -> Page[CertificateRecord]: ...
+
+    # tombstones
+    async def tombstone(self, scope: Scope, certificate_id: CertificateId) -> TombstoneReason | None: ...
+    async def forget_certificate(
+        self, scope: Scope, certificate_id: CertificateId, cause: Cause
+    ) -> list[Change]: ...  # "missing": no tombstone
+
+    # CA certificates and the registration code
+    async def ensure_registration_code(self, scope: Scope, code: str, cause: Cause) -> str:
+        """The scope's code: the stored one if there is one, else `code`, now stored."""
+        ...
+
+    async def registration_code(self, scope: Scope) -> str | None: ...
+    async def delete_registration_code(self, scope: Scope, cause: Cause) -> list[Change]: ...  # "missing"
+    async def insert_ca_certificate(
+        self, ca: CACertificateRecord, *, registration_code: str | None, subject_limit: int, cause: Cause
+    ) -> list[Change]:
+        """Registered. In this order: "exists": the same DER in this scope, or DEFAULT elsewhere in the region when
+        this one is DEFAULT too; "code": `registration_code` is given and is not the scope's code any more; "limit":
+        `subject_limit` CAs of this subject are in the scope."""
+        ...
+
+    async def ca_certificate(self, scope: Scope, certificate_id: CertificateId) -> CACertificateRecord | None: ...
+    async def ca_certificates_of_subject(self, scope: Scope, subject: str) -> list[CACertificateRecord]: ...
+    async def update_ca_certificate(
+        self,
+        scope: Scope,
+        certificate_id: CertificateId,
+        *,
+        status: CACertificateStatus | None,
+        auto_registration_status: AutoRegistrationStatus | None,
+        cause: Cause,
+    ) -> list[Change]: ...  # None: as it was; "missing"
+    async def delete_ca_certificate(
+        self, scope: Scope, certificate_id: CertificateId, cause: Cause
+    ) -> list[Change]: ...  # "missing", "status" (ACTIVE)
+    async def list_ca_certificates(self, scope: Scope, page: PageRequest) -> Page[CACertificateRecord]: ...
+    async def default_ca_certificates(self, region: str) -> list[CACertificateRecord]:
+        """Every CA registered in DEFAULT mode in the region, of all accounts."""
         ...
 
     # things
@@ -169,7 +255,7 @@ class Store(Protocol):
         certificate_id: CertificateId,
         principal_type: ThingPrincipalType,
         cause: Cause,
-    ) -> list[Change]: ...  # "thing", "certificate" missing; "exclusive"
+    ) -> list[Change]: ...  # "thing", "certificate" missing; "status" (PENDING_TRANSFER); "exclusive"
     async def detach_thing(
         self, scope: Scope, name: ThingName, certificate_id: CertificateId, cause: Cause
     ) -> list[Change]: ...  # "thing", "certificate" missing; detaching what is not attached changes nothing
@@ -187,7 +273,7 @@ class Store(Protocol):
     async def list_policies(self, scope: Scope, page: PageRequest) -> Page[PolicyRecord]: ...
     async def attach_policy(
         self, scope: Scope, name: PolicyName, certificate_id: CertificateId, *, limit: int, cause: Cause
-    ) -> list[Change]: ...  # "policy", "certificate" missing; "limit"; attached before: no change
+    ) -> list[Change]: ...  # "policy", "certificate" missing; "status" (PENDING_TRANSFER); "limit"
     async def detach_policy(
         self, scope: Scope, name: PolicyName, certificate_id: CertificateId, cause: Cause
     ) -> list[Change]: ...

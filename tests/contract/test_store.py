@@ -11,7 +11,9 @@ import asyncio
 import base64
 import dataclasses
 import datetime as dt
+import functools
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from tests.support.registry import (
     SCOPE,
     access_key,
     account,
+    ca_certificate,
     cause,
     certificate,
     certificate_id,
@@ -37,10 +40,13 @@ from tests.support.registry import (
 from handfast.core.identity.ids import AccountId, PolicyName, Scope, ThingName
 from handfast.core.identity.records import (
     AccountStatus,
+    AutoRegistrationStatus,
+    CACertificateStatus,
     CertificateMode,
     CertificateStatus,
     EndpointRecord,
     ThingPrincipalType,
+    TombstoneReason,
     TransferRecord,
 )
 from handfast.errors import StoreConflict
@@ -52,6 +58,7 @@ EXCLUSIVE, SHARED = ThingPrincipalType.EXCLUSIVE_THING, ThingPrincipalType.NON_E
 ID = certificate_id(1)
 LAMP = ThingName("lamp")
 ALLOW_NAME = PolicyName("allow")
+LATER = NOW + dt.timedelta(hours=1)
 
 
 @pytest.fixture(params=ADAPTERS)
@@ -289,6 +296,302 @@ async def test_a_principal_holds_everything_that_a_gateway_needs(store: Store) -
     assert found is not None
     assert AccountStatus.DISABLED is found.account_status
     assert [] == await store.principals([])
+
+
+# --- transfers
+
+
+async def offered(store: Store, number: int = 1, **changes: Any) -> None:
+    """A certificate of SCOPE, offered to OTHER_ACCOUNT."""
+    await store.insert_certificate(certificate(number, **changes), cause())
+    await store.transfer_certificate(
+        SCOPE, certificate_id(number), target=OTHER_ACCOUNT.account, message="for you", cause=cause(at=LATER)
+    )
+
+
+async def test_an_offered_certificate_is_pending_for_both_sides_and_moves_when_it_is_accepted(store: Store) -> None:
+    await store.insert_certificate(certificate(1), cause())
+    both = [certificate_change(), certificate_change(scope=OTHER_ACCOUNT)]
+    assert both == await store.transfer_certificate(
+        SCOPE, ID, target=OTHER_ACCOUNT.account, message="for you", cause=cause(at=LATER)
+    )
+    pending = dataclasses.replace(
+        certificate(1),
+        status=CertificateStatus.PENDING_TRANSFER,
+        last_modified_date=LATER,
+        transfer_target=OTHER_ACCOUNT.account,
+        transfer=TransferRecord(transfer_message="for you", transfer_date=LATER),
+    )
+    assert pending == await store.certificate(SCOPE, ID)
+    assert pending == await store.certificate_or_offer(OTHER_ACCOUNT, ID)
+    assert await store.certificate(OTHER_ACCOUNT, ID) is None
+    for scope in (SCOPE, OTHER_ACCOUNT):
+        assert [[pending]] == await pages(functools.partial(store.list_certificates, scope), 5)
+    assert [[pending]] == await pages(functools.partial(store.list_outgoing, SCOPE), 5)
+    assert [[]] == await pages(functools.partial(store.list_outgoing, OTHER_ACCOUNT), 5)
+
+    accepted = LATER + dt.timedelta(seconds=1)
+    assert both == await store.accept_transfer(OTHER_ACCOUNT, ID, status=ACTIVE, cause=cause(at=accepted))
+    assert await store.certificate(SCOPE, ID) is None
+    taken = dataclasses.replace(
+        pending,
+        scope=OTHER_ACCOUNT,
+        status=ACTIVE,
+        last_modified_date=accepted,
+        previous_owned_by=SCOPE.account,
+        customer_version=2,
+        transfer=dataclasses.replace(pending.transfer, accept_date=accepted),
+    )
+    assert taken == await store.certificate(OTHER_ACCOUNT, ID)
+    assert [[]] == await pages(functools.partial(store.list_outgoing, SCOPE), 5)
+    assert [OTHER_ACCOUNT] == await store.default_registrations("us-east-1", ID)
+
+
+async def test_what_may_not_be_offered_is_said_in_order(store: Store) -> None:
+    def offer(number: int = 1, target: AccountId = OTHER_ACCOUNT.account) -> Awaitable[Any]:
+        return store.transfer_certificate(SCOPE, certificate_id(number), target=target, message=None, cause=cause())
+
+    assert "missing" == (await conflict(offer())).kind
+    for number, status in enumerate([ACTIVE, REVOKED, CertificateStatus.PENDING_ACTIVATION], 2):
+        await store.insert_certificate(certificate(number, status=status), cause())
+        refused = await conflict(offer(number))
+        assert ("status", status) == (refused.kind, refused.facts["status"])
+    await store.insert_certificate(certificate(1), cause())
+    await store.create_thing(thing(), cause())
+    await store.create_policy(policy(), cause())
+    await store.attach_thing(SCOPE, LAMP, ID, SHARED, cause())
+    await store.attach_policy(SCOPE, ALLOW_NAME, ID, limit=10, cause=cause())
+    assert "target" == (await conflict(offer(target=AccountId("000000000000")))).kind
+    assert "policies" == (await conflict(offer())).kind
+    await store.detach_policy(SCOPE, ALLOW_NAME, ID, cause())
+    assert "things" == (await conflict(offer())).kind
+    await store.detach_thing(SCOPE, LAMP, ID, cause())
+    await offer()
+    assert "status" == (await conflict(offer())).kind
+    assert "status" == (await conflict(store.attach_policy(SCOPE, ALLOW_NAME, ID, limit=10, cause=cause()))).kind
+    assert "status" == (await conflict(store.attach_thing(SCOPE, LAMP, ID, SHARED, cause()))).kind
+
+
+async def test_only_whom_it_was_offered_to_settles_an_offer_and_only_once(store: Store) -> None:
+    third = account(Scope(AccountId("000000000003"), ""))
+    await store.create_account(third, cause())
+    elsewhere = [Scope(third.account_id, "us-east-1"), SCOPE, OTHER_ACCOUNT._replace(region="eu-west-1")]
+    await offered(store)
+    for scope in elsewhere:
+        assert "missing" == (await conflict(store.accept_transfer(scope, ID, status=ACTIVE, cause=cause()))).kind
+        assert "missing" == (await conflict(store.reject_transfer(scope, ID, reason=None, cause=cause()))).kind
+    assert "missing" == (await conflict(store.cancel_transfer(OTHER_ACCOUNT, ID, cause()))).kind
+    rejected = LATER + dt.timedelta(seconds=1)
+    await store.reject_transfer(OTHER_ACCOUNT, ID, reason="not mine", cause=cause(at=rejected))
+    record = await store.certificate(SCOPE, ID)
+    assert record is not None
+    transfer = TransferRecord(
+        transfer_message="for you", transfer_date=LATER, reject_reason="not mine", reject_date=rejected
+    )
+    assert (INACTIVE, transfer) == (record.status, record.transfer)
+    assert "settled" == (await conflict(store.accept_transfer(OTHER_ACCOUNT, ID, status=ACTIVE, cause=cause()))).kind
+    assert "settled" == (await conflict(store.reject_transfer(OTHER_ACCOUNT, ID, reason=None, cause=cause()))).kind
+    assert "settled" == (await conflict(store.cancel_transfer(SCOPE, ID, cause()))).kind
+
+    await store.transfer_certificate(SCOPE, ID, target=OTHER_ACCOUNT.account, message=None, cause=cause())
+    again = await store.certificate(SCOPE, ID)
+    assert again is not None
+    assert TransferRecord(transfer_date=NOW) == again.transfer
+    await store.cancel_transfer(SCOPE, ID, cause())
+    cancelled = await store.certificate(SCOPE, ID)
+    assert cancelled is not None
+    assert INACTIVE is cancelled.status
+    assert "settled" == (await conflict(store.accept_transfer(OTHER_ACCOUNT, ID, status=ACTIVE, cause=cause()))).kind
+    await store.transfer_certificate(SCOPE, ID, target=OTHER_ACCOUNT.account, message=None, cause=cause())
+    await store.accept_transfer(OTHER_ACCOUNT, ID, status=INACTIVE, cause=cause())
+    assert "settled" == (await conflict(store.cancel_transfer(SCOPE, ID, cause()))).kind
+
+
+async def test_of_acceptances_and_a_cancellation_that_race_one_wins(store: Store) -> None:
+    await offered(store)
+    results = await asyncio.gather(
+        store.accept_transfer(OTHER_ACCOUNT, ID, status=ACTIVE, cause=cause()),
+        store.accept_transfer(OTHER_ACCOUNT, ID, status=INACTIVE, cause=cause()),
+        store.cancel_transfer(SCOPE, ID, cause()),
+        store.reject_transfer(OTHER_ACCOUNT, ID, reason=None, cause=cause()),
+        return_exceptions=True,
+    )
+    losers = [result for result in results if isinstance(result, StoreConflict)]
+    assert ["settled"] * 3 == [loser.kind for loser in losers]
+    assert 1 == sum(isinstance(result, list) for result in results)
+
+
+async def test_a_certificate_that_is_registered_at_the_target_or_offered_twice_is_not_mixed_up(store: Store) -> None:
+    third = Scope(AccountId("000000000003"), "us-east-1")
+    await store.create_account(account(third), cause())
+    shared = {"mode": CertificateMode.SNI_ONLY}
+    await offered(store, **shared)
+    await store.insert_certificate(certificate(1, scope=third, **shared), cause())
+    again = store.transfer_certificate(third, ID, target=OTHER_ACCOUNT.account, message=None, cause=cause())
+    assert "offered" == (await conflict(again)).kind
+    await store.insert_certificate(certificate(1, scope=OTHER_ACCOUNT, **shared), cause())
+    assert "exists" == (await conflict(store.accept_transfer(OTHER_ACCOUNT, ID, status=ACTIVE, cause=cause()))).kind
+    own = await store.certificate_or_offer(OTHER_ACCOUNT, ID)
+    assert own is not None
+    assert OTHER_ACCOUNT == own.scope
+
+
+async def test_offers_are_paged_among_an_accounts_own_certificates(store: Store) -> None:
+    for number in (1, 3, 5):
+        await offered(store, number)
+    for number in (2, 4):
+        await store.insert_certificate(certificate(number, scope=OTHER_ACCOUNT), cause())
+    found = await pages(functools.partial(store.list_certificates, OTHER_ACCOUNT), 2)
+    wanted = [[certificate_id(n) for n in page] for page in ((5, 4), (3, 2), (1,))]
+    assert wanted == [[item.certificate_id for item in page] for page in found]
+    found = await pages(functools.partial(store.list_certificates, OTHER_ACCOUNT), 2, ascending=True)
+    wanted = [[certificate_id(n) for n in page] for page in ((1, 2), (3, 4), (5,))]
+    assert wanted == [[item.certificate_id for item in page] for page in found]
+
+
+# --- tombstones
+
+
+async def test_a_certificate_deleted_as_revoked_may_not_come_back_until_it_is_forgotten(store: Store) -> None:
+    await store.insert_certificate(certificate(1, status=REVOKED), cause())
+    await store.delete_certificate(SCOPE, ID, force=False, cause=cause())
+    assert TombstoneReason.REVOKED is await store.tombstone(SCOPE, ID)
+    assert "revoked" == (await conflict(store.insert_certificate(certificate(1), cause()))).kind
+    first, second = await store.insert_certificates([certificate(1), certificate(2)], cause())
+    assert isinstance(first, StoreConflict)
+    assert "revoked" == first.kind
+    assert certificate_change(2) == second
+    # It means nothing to another account or region.
+    await store.insert_certificate(certificate(1, scope=OTHER_REGION), cause())
+    await store.insert_certificate(certificate(1, scope=OTHER_ACCOUNT), cause())
+    await store.transfer_certificate(OTHER_ACCOUNT, ID, target=SCOPE.account, message=None, cause=cause())
+    assert "revoked" == (await conflict(store.accept_transfer(SCOPE, ID, status=ACTIVE, cause=cause()))).kind
+    assert "missing" == (await conflict(store.forget_certificate(OTHER_ACCOUNT, ID, cause()))).kind
+    assert [certificate_change()] == await store.forget_certificate(SCOPE, ID, cause())
+    assert "missing" == (await conflict(store.forget_certificate(SCOPE, ID, cause()))).kind
+    await store.accept_transfer(SCOPE, ID, status=ACTIVE, cause=cause())
+
+
+async def test_a_certificate_that_was_not_revoked_leaves_nothing_behind(store: Store) -> None:
+    await store.insert_certificate(certificate(1), cause())
+    await store.delete_certificate(SCOPE, ID, force=False, cause=cause())
+    assert await store.tombstone(SCOPE, ID) is None
+    await store.insert_certificate(certificate(1), cause())
+
+
+async def test_a_certificate_that_was_transferred_away_is_remembered_and_comes_back_only_on_purpose(
+    store: Store,
+) -> None:
+    await offered(store)
+    await store.accept_transfer(OTHER_ACCOUNT, ID, status=INACTIVE, cause=cause())
+    assert TombstoneReason.TRANSFERRED is await store.tombstone(SCOPE, ID)
+    await store.transfer_certificate(OTHER_ACCOUNT, ID, target=SCOPE.account, message=None, cause=cause())
+    await store.accept_transfer(SCOPE, ID, status=INACTIVE, cause=cause())
+    assert await store.tombstone(SCOPE, ID) is None
+    assert TombstoneReason.TRANSFERRED is await store.tombstone(OTHER_ACCOUNT, ID)
+    await store.delete_certificate(SCOPE, ID, force=False, cause=cause())
+    await store.insert_certificate(certificate(1, scope=OTHER_ACCOUNT), cause())
+    assert await store.tombstone(OTHER_ACCOUNT, ID) is None
+
+
+# --- CA certificates and the registration code
+
+
+def insert_ca(store: Store, number: int = 1, code: str | None = None, **changes: Any) -> Awaitable[list[Change]]:
+    return store.insert_ca_certificate(
+        ca_certificate(number, **changes), registration_code=code, subject_limit=3, cause=cause()
+    )
+
+
+async def test_a_registration_code_stays_until_it_is_deleted(store: Store) -> None:
+    assert await store.registration_code(SCOPE) is None
+    assert "aa" == await store.ensure_registration_code(SCOPE, "aa", cause())
+    assert "aa" == await store.ensure_registration_code(SCOPE, "bb", cause())
+    assert "bb" == await store.ensure_registration_code(OTHER_ACCOUNT, "bb", cause())
+    expected = [Change(ChangeKind.REGISTRATION_CODE, SCOPE, SCOPE.account)]
+    assert expected == await store.delete_registration_code(SCOPE, cause())
+    assert "missing" == (await conflict(store.delete_registration_code(SCOPE, cause()))).kind
+    assert "cc" == await store.ensure_registration_code(SCOPE, "cc", cause())
+    assert "bb" == await store.registration_code(OTHER_ACCOUNT)
+
+
+async def test_a_ca_comes_back_as_it_was_stored_and_is_stored_once(store: Store) -> None:
+    change = Change(ChangeKind.CA_CERTIFICATE, SCOPE, ID)
+    assert [change] == await insert_ca(store)
+    assert ca_certificate(1) == await store.ca_certificate(SCOPE, ID)
+    assert await store.ca_certificate(OTHER_ACCOUNT, ID) is None
+    assert "exists" == (await conflict(insert_ca(store))).kind
+    assert "exists" == (await conflict(insert_ca(store, scope=OTHER_ACCOUNT))).kind
+    await insert_ca(store, scope=OTHER_ACCOUNT, mode=CertificateMode.SNI_ONLY)
+    await insert_ca(store, scope=OTHER_REGION)
+    assert [ca_certificate(1)] == await store.default_ca_certificates("us-east-1")
+
+
+async def test_a_ca_needs_the_code_of_this_moment_and_room_under_its_subject(store: Store) -> None:
+    await store.ensure_registration_code(SCOPE, "aa", cause())
+    assert "code" == (await conflict(insert_ca(store, code="bb"))).kind
+    assert await store.ca_certificate(SCOPE, ID) is None
+    await insert_ca(store, code="aa")
+    for number in (2, 3):
+        await insert_ca(store, number)
+    assert "limit" == (await conflict(insert_ca(store, 4))).kind
+    assert await store.ca_certificate(SCOPE, certificate_id(4)) is None
+    await insert_ca(store, 4, subject="another")
+    assert [1, 2, 3] == [
+        n
+        for n in (1, 2, 3, 4)
+        if ca_certificate(n) in await store.ca_certificates_of_subject(SCOPE, ca_certificate(1).subject)
+    ]
+
+
+async def test_a_ca_is_changed_listed_and_deleted_when_inactive(store: Store) -> None:
+    for number in (1, 2, 3):
+        await insert_ca(store, number)
+    active, enable = CACertificateStatus.ACTIVE, AutoRegistrationStatus.ENABLE
+    kwargs: dict[str, Any] = {"status": active, "auto_registration_status": None, "cause": cause(at=LATER)}
+    assert 1 == len(await store.update_ca_certificate(SCOPE, ID, **kwargs))
+    assert [] == await store.update_ca_certificate(SCOPE, ID, **kwargs)
+    await store.update_ca_certificate(SCOPE, ID, **kwargs | {"status": None, "auto_registration_status": enable})
+    changed = dataclasses.replace(
+        ca_certificate(1), status=active, auto_registration_status=enable, last_modified_date=LATER
+    )
+    assert changed == await store.ca_certificate(SCOPE, ID)
+    assert "missing" == (await conflict(store.update_ca_certificate(OTHER_ACCOUNT, ID, **kwargs))).kind
+    assert [[3, 2], [1]] == [
+        [n for item in page for n in (1, 2, 3) if item.certificate_id == certificate_id(n)]
+        for page in await pages(functools.partial(store.list_ca_certificates, SCOPE), 2)
+    ]
+    assert "status" == (await conflict(store.delete_ca_certificate(SCOPE, ID, cause()))).kind
+    await store.update_ca_certificate(SCOPE, ID, **kwargs | {"status": CACertificateStatus.INACTIVE})
+    await store.delete_ca_certificate(SCOPE, ID, cause())
+    assert "missing" == (await conflict(store.delete_ca_certificate(SCOPE, ID, cause()))).kind
+
+
+async def test_a_certificate_that_needs_its_ca_is_refused_unless_that_is_active(store: Store) -> None:
+    leaf = certificate(7, ca_certificate_id=ID)
+    assert "ca" == (await conflict(store.insert_certificate(leaf, cause(), require_ca=True))).kind
+    await insert_ca(store)
+    assert "ca" == (await conflict(store.insert_certificate(leaf, cause(), require_ca=True))).kind
+    await store.update_ca_certificate(
+        SCOPE, ID, status=CACertificateStatus.ACTIVE, auto_registration_status=None, cause=cause()
+    )
+    await store.insert_certificate(leaf, cause(), require_ca=True)
+    await store.insert_certificate(certificate(8), cause())
+    assert [[leaf]] == await pages(functools.partial(store.list_certificates_by_ca, SCOPE, ID), 5)
+    assert [[]] == await pages(functools.partial(store.list_certificates_by_ca, OTHER_ACCOUNT, ID), 5)
+
+
+async def test_transfers_and_tombstones_are_audited_in_both_accounts(store: Store, tmp_path: Path) -> None:
+    await offered(store)
+    await store.accept_transfer(OTHER_ACCOUNT, ID, status=ACTIVE, cause=cause("Accept"))
+    with sqlite3.connect(tmp_path / "handfast.db") as raw:
+        rows = raw.execute(
+            "SELECT account_id, before, after FROM audit WHERE operation = 'Accept' ORDER BY sequence"
+        ).fetchall()
+    raw.close()
+    assert [SCOPE.account, OTHER_ACCOUNT.account] == [row[0] for row in rows]
+    assert {"status": "PENDING_TRANSFER", "owner": SCOPE.account} == json.loads(rows[0][1])
+    assert {"status": "ACTIVE", "owner": OTHER_ACCOUNT.account} == json.loads(rows[1][2])
 
 
 # --- things

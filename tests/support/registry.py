@@ -27,6 +27,9 @@ from handfast.core.identity.records import (
     AccessKeyRecord,
     AccountRecord,
     AccountStatus,
+    AutoRegistrationStatus,
+    CACertificateRecord,
+    CACertificateStatus,
     CertificateMode,
     CertificateRecord,
     CertificateStatus,
@@ -96,6 +99,26 @@ def certificate(number: int = 1, **changes: Any) -> CertificateRecord:
         last_modified_date=created,
         not_before=NOW,
         not_after=NOW + dt.timedelta(days=365),
+        generation_id=f"generation-{number}",
+    )
+    return dataclasses.replace(record, **changes)
+
+
+def ca_certificate(number: int = 1, **changes: Any) -> CACertificateRecord:
+    """A CA that is INACTIVE, of DEFAULT mode and of the same subject as the others."""
+    created = NOW + dt.timedelta(seconds=number)
+    record = CACertificateRecord(
+        scope=SCOPE,
+        certificate_id=certificate_id(number),
+        pem=f"pem of CA {number}\n",
+        subject="5ub1ec7",
+        status=CACertificateStatus.INACTIVE,
+        auto_registration_status=AutoRegistrationStatus.DISABLE,
+        mode=CertificateMode.DEFAULT,
+        creation_date=created,
+        last_modified_date=created,
+        not_before=NOW,
+        not_after=NOW + dt.timedelta(days=3650),
         generation_id=f"generation-{number}",
     )
     return dataclasses.replace(record, **changes)
@@ -276,6 +299,6 @@ async def make_plane(store: SQLStore) -> Plane:
     accounts = Accounts(store, entropy, clock, notify)
     refusals = FakeRefusals()
     handlers = build_handlers(registry, endpoints, ensure_region) | build_handfast_handlers(
-        accounts, endpoints, ensure_region, refusals
+        registry, accounts, endpoints, ensure_region, refusals
     )
     return Plane(store, registry, accounts, endpoints, refusals, notified, regions, handlers)

@@ -30,6 +30,8 @@ class Command(NamedTuple):
 COMMANDS: tuple[Command, ...] = (
     Command("serve", "handfast.cli.serve", "serve"),
     Command("device", "handfast.cli.device", "device_app"),
+    Command("ca", "handfast.cli.ca", "ca_app"),
+    Command("cert", "handfast.cli.cert", "cert_app"),
     Command("account", "handfast.cli.account", "account_app"),
     Command("explain", "handfast.cli.explain", "explain"),
     Command("hosts", "handfast.cli.hosts", "hosts"),

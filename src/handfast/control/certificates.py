@@ -5,8 +5,10 @@ from __future__ import annotations
 from handfast.control.context import Handler, Result, cause_of, page_request, present, scope_of
 from handfast.core.identity.arns import certificate_arn, fold_certificate_id
 from handfast.core.identity.caller import Caller
+from handfast.core.identity.ids import Scope
 from handfast.core.identity.records import CertificateRecord, CertificateStatus
 from handfast.errors import InvalidRequestError
+from handfast.ports import Page
 from handfast.services.certificates import Certificates
 
 
@@ -19,6 +21,7 @@ class CertificateHandlers:
             "CreateKeysAndCertificate": self.create_keys_and_certificate,
             "CreateCertificateFromCsr": self.create_certificate_from_csr,
             "RegisterCertificateWithoutCA": self.register_certificate_without_ca,
+            "RegisterCertificate": self.register_certificate,
             "UpdateCertificate": self.update_certificate,
             "DescribeCertificate": self.describe_certificate,
             "DeleteCertificate": self.delete_certificate,
@@ -56,6 +59,30 @@ class CertificateHandlers:
         )
         return _identified(record)
 
+    async def register_certificate(
+        self,
+        ctx: Caller,
+        *,
+        certificate_pem: str,
+        ca_certificate_pem: str | None = None,
+        set_as_active: bool | None = None,
+        status: str | None = None,
+    ) -> Result:
+        wanted = None if status is None else _status(status)
+        if set_as_active is not None:  # deprecated, and the same as ACTIVE or INACTIVE
+            asked = CertificateStatus.ACTIVE if set_as_active else CertificateStatus.INACTIVE
+            if wanted not in (None, asked):
+                raise InvalidRequestError("setAsActive and status say different things; give status alone")
+            wanted = asked
+        record = await self._certificates.register(
+            scope_of(ctx),
+            cause_of(ctx, "RegisterCertificate"),
+            certificate_pem,
+            ca_pem=ca_certificate_pem,
+            status=wanted,
+        )
+        return _identified(record)
+
     async def update_certificate(self, ctx: Caller, *, certificate_id: str, new_status: str) -> Result:
         await self._certificates.update_status(
             scope_of(ctx),
@@ -66,9 +93,10 @@ class CertificateHandlers:
         return {}
 
     async def describe_certificate(self, ctx: Caller, *, certificate_id: str) -> Result:
-        record = await self._certificates.describe(scope_of(ctx), fold_certificate_id(certificate_id))
+        scope = scope_of(ctx)
+        record = await self._certificates.describe_or_offer(scope, fold_certificate_id(certificate_id))
         transfer = record.transfer
-        description = _identified(record) | present(
+        description = _identified(record, scope) | present(
             ca_certificate_id=record.ca_certificate_id,
             status=record.status.value,
             certificate_pem=record.pem,
@@ -107,24 +135,29 @@ class CertificateHandlers:
         marker: str | None = None,
         ascending_order: bool | None = None,
     ) -> Result:
-        page = await self._certificates.list_page(
-            scope_of(ctx), page_request(page_size, marker, ascending=ascending_order)
-        )
-        items = [
-            _identified(record)
-            | {
-                "status": record.status.value,
-                "certificate_mode": record.mode.value,
-                "creation_date": record.creation_date,
-            }
-            for record in page.items
-        ]
-        return present(certificates=items, next_marker=page.marker)
+        scope = scope_of(ctx)
+        page = await self._certificates.list_page(scope, page_request(page_size, marker, ascending=ascending_order))
+        return listed(scope, page)
 
 
-def _identified(record: CertificateRecord) -> Result:
+def listed(scope: Scope, page: Page[CertificateRecord]) -> Result:
+    """The page as ListCertificates and ListCertificatesByCA answer it to `scope`."""
+    items = [
+        _identified(record, scope)
+        | {
+            "status": record.status.value,
+            "certificate_mode": record.mode.value,
+            "creation_date": record.creation_date,
+        }
+        for record in page.items
+    ]
+    return present(certificates=items, next_marker=page.marker)
+
+
+def _identified(record: CertificateRecord, scope: Scope | None = None) -> Result:
+    """`scope`: who asks, where that may be another account, to which the certificate is offered."""
     return {
-        "certificate_arn": certificate_arn(record.scope, record.certificate_id),
+        "certificate_arn": certificate_arn(scope or record.scope, record.certificate_id),
         "certificate_id": record.certificate_id,
     }
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from handfast.control.accounts import AccountHandlers
+from handfast.control.ca_certificates import CACertificateHandlers
 from handfast.control.certificates import CertificateHandlers
 from handfast.control.context import Handler, answering
 from handfast.control.endpoints import EndpointHandlers, EnsureRegion
 from handfast.control.explain import ExplainHandlers, Refusals
 from handfast.control.policies import PolicyHandlers
 from handfast.control.things import ThingHandlers
+from handfast.control.transfers import TransferHandlers
 from handfast.services.accounts import Accounts
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.registry import Registry
@@ -18,6 +20,8 @@ def build_handlers(registry: Registry, endpoints: EndpointDirectory, ensure_regi
     """The operations of the `iot` model that are built. Each refuses the operator's key."""
     handlers = (
         CertificateHandlers(registry.certificates).handlers
+        | CACertificateHandlers(registry.ca_certificates).handlers
+        | TransferHandlers(registry.transfers).handlers
         | ThingHandlers(registry.things).handlers
         | PolicyHandlers(registry.policies).handlers
         | EndpointHandlers(endpoints, ensure_region).handlers
@@ -26,11 +30,16 @@ def build_handlers(registry: Registry, endpoints: EndpointDirectory, ensure_regi
 
 
 def build_handfast_handlers(
-    accounts: Accounts, endpoints: EndpointDirectory, ensure_region: EnsureRegion, refusals: Refusals
+    registry: Registry,
+    accounts: Accounts,
+    endpoints: EndpointDirectory,
+    ensure_region: EnsureRegion,
+    refusals: Refusals,
 ) -> dict[str, Handler]:
     """The operations of /handfast/v1. Those on accounts and keys need the operator's key."""
     handlers = (
         AccountHandlers(accounts).handlers
+        | TransferHandlers(registry.transfers).own_handlers
         | EndpointHandlers(endpoints, ensure_region).own_handlers
         | ExplainHandlers(refusals).handlers
     )

@@ -8,10 +8,20 @@ from typing import Protocol
 from handfast.core.identity.arns import certificate_arn
 from handfast.core.identity.ids import CertificateId, Scope
 from handfast.core.identity.lifecycle import next_status, register_event, update_event
-from handfast.core.identity.records import CertificateMode, CertificateRecord, CertificateStatus
+from handfast.core.identity.records import (
+    CACertificateRecord,
+    CACertificateStatus,
+    CertificateMode,
+    CertificateRecord,
+    CertificateStatus,
+)
 from handfast.core.pki import keys
+from handfast.core.pki.chain import link_refusals
+from handfast.core.pki.keys import BrokenRule, validity_refusals
 from handfast.core.pki.pem import ParsedCertificate, read_certificate
+from handfast.core.pki.possession import name_digest
 from handfast.errors import (
+    CertificateConflictError,
     CertificateInputError,
     CertificateStateError,
     CertificateValidationError,
@@ -24,6 +34,7 @@ from handfast.errors import (
 )
 from handfast.ports import Cause, Change, ChangeKind, Entropy, Page, PageRequest, Store
 from handfast.services.commit import Committer
+from handfast.services.issuers import signers
 from handfast.services.paging import page_of
 
 _ATTEMPTS = 5
@@ -91,21 +102,65 @@ class Certificates:
         self, scope: Scope, cause: Cause, pem: str, status: CertificateStatus | None
     ) -> CertificateRecord:
         """The given certificate, registered in this account and region, found by SNI only; INACTIVE unless stated."""
-        try:
-            parsed = read_certificate(pem)
-        except CertificateInputError as error:
-            raise CertificateValidationError(f"The certificate cannot be read: {error}") from error
+        parsed, new = await self._registrable(scope, pem, status)
+        refuse_broken(keys.refusals(parsed.cert, now=cause.at))
+        return await self._insert(scope, cause, parsed, new, CertificateMode.SNI_ONLY)
+
+    async def register(
+        self, scope: Scope, cause: Cause, pem: str, *, ca_pem: str | None, status: CertificateStatus | None
+    ) -> CertificateRecord:
+        """
+        The given certificate, registered under the CA that signed it, whose mode it inherits; INACTIVE unless stated.
+
+        The CA is registered here, ACTIVE, inside its validity, and the only one
+        of its name and key unless `ca_pem` names it.
+        """
+        parsed, new = await self._registrable(scope, pem, status)
+        refuse_broken(keys.refusals(parsed.cert, now=cause.at))
+        ca = await self._signer(scope, cause, parsed, ca_pem)
+        return await self._insert(scope, cause, parsed, new, ca.mode, ca_certificate_id=ca.certificate_id)
+
+    async def _registrable(
+        self, scope: Scope, pem: str, status: CertificateStatus | None
+    ) -> tuple[ParsedCertificate, CertificateStatus]:
+        """The certificate that the text holds, new here, and the status that it starts with."""
+        parsed = _read(pem, "certificate")
         certificate_id = CertificateId(parsed.certificate_id)
         if await self._store.certificate(scope, certificate_id) is not None:
             raise already_registered(scope, certificate_id)
         event = register_event(status or CertificateStatus.INACTIVE)
-        broken = keys.refusals(parsed.cert, now=cause.at)
-        if broken:
-            reasons = "; ".join(rule.message for rule in broken)
-            raise CertificateValidationError(f"The certificate cannot be registered: {reasons}")
-        return await self._insert(
-            scope, cause, parsed, next_status(None, event, certificate_id), CertificateMode.SNI_ONLY
-        )
+        return parsed, next_status(None, event, certificate_id)
+
+    async def _signer(
+        self, scope: Scope, cause: Cause, parsed: ParsedCertificate, ca_pem: str | None
+    ) -> CACertificateRecord:
+        """The one registered, ACTIVE CA that signed the certificate."""
+        if ca_pem is not None:
+            named = await self._store.ca_certificate(scope, _read(ca_pem, "CA certificate").certificate_id)
+            if named is None:
+                raise CertificateValidationError("The CA certificate is not registered in this account and region")
+            candidates = [named]
+        else:
+            candidates = await self._store.ca_certificates_of_subject(scope, name_digest(parsed.cert.issuer))
+        found = signers(parsed.cert, candidates)
+        if len(found) > 1:
+            raise CertificateConflictError(
+                "Several registered CA certificates have this issuer's name and key; say which one with "
+                "caCertificatePem"
+            )
+        if not found:
+            raise CertificateValidationError(
+                "The CA certificate that was given did not sign the certificate"
+                if ca_pem is not None
+                else "No CA certificate registered in this account and region signed the certificate; register the "
+                "CA that issued it, not one above it in the chain"
+            )
+        (ca,) = found
+        if ca.status is not CACertificateStatus.ACTIVE:
+            raise _inactive_ca(ca.certificate_id)
+        issuer = read_certificate(ca.pem).cert
+        refuse_broken((*link_refusals(parsed.cert, issuer), *validity_refusals(issuer, cause.at)))
+        return ca
 
     async def update_status(
         self, scope: Scope, cause: Cause, certificate_id: CertificateId, new_status: CertificateStatus
@@ -140,10 +195,11 @@ class Certificates:
 
     async def describe(self, scope: Scope, certificate_id: CertificateId) -> CertificateRecord:
         """The registration, or ResourceNotFoundError."""
-        record = await self._store.certificate(scope, certificate_id)
-        if record is None:
-            raise not_found(certificate_id)
-        return record
+        return _found(await self._store.certificate(scope, certificate_id), certificate_id)
+
+    async def describe_or_offer(self, scope: Scope, certificate_id: CertificateId) -> CertificateRecord:
+        """The registration, or another account's that is offered to this one, or ResourceNotFoundError."""
+        return _found(await self._store.certificate_or_offer(scope, certificate_id), certificate_id)
 
     async def delete(self, scope: Scope, cause: Cause, certificate_id: CertificateId, *, force: bool) -> None:
         """The registration is gone; `force` detaches policies first, and waives nothing else."""
@@ -189,6 +245,8 @@ class Certificates:
         parsed: ParsedCertificate,
         status: CertificateStatus,
         mode: CertificateMode,
+        *,
+        ca_certificate_id: CertificateId | None = None,
     ) -> CertificateRecord:
         record = CertificateRecord(
             scope=scope,
@@ -201,23 +259,71 @@ class Certificates:
             not_before=parsed.not_before,
             not_after=parsed.not_after,
             generation_id=self._entropy.uuid(),
+            ca_certificate_id=ca_certificate_id,
         )
         try:
             # A gateway may have cached that the certificate is unknown.
             await self._commit(
-                self._store.insert_certificate(record, cause),
+                self._store.insert_certificate(record, cause, require_ca=ca_certificate_id is not None),
                 suspects=[Change(ChangeKind.CERTIFICATE, scope, record.certificate_id)],
             )
         except StoreConflict as conflict:
-            if conflict.kind != "exists":
-                raise
-            raise already_registered(scope, record.certificate_id) from None
+            match conflict.kind:
+                case "exists":
+                    raise already_registered(scope, record.certificate_id) from None
+                case "ca" if ca_certificate_id is not None:
+                    raise _inactive_ca(ca_certificate_id) from None
+                case "revoked":
+                    raise revoked_before(record.certificate_id) from None
+                case _:
+                    raise
         return record
+
+
+def _found(record: CertificateRecord | None, certificate_id: CertificateId) -> CertificateRecord:
+    if record is None:
+        raise not_found(certificate_id)
+    return record
+
+
+def _read(pem: str, what: str) -> ParsedCertificate:
+    try:
+        return read_certificate(pem)
+    except CertificateInputError as error:
+        raise CertificateValidationError(f"The {what} cannot be read: {error}") from error
+
+
+def _inactive_ca(certificate_id: CertificateId) -> CertificateStateError:
+    return CertificateStateError(
+        f"The CA certificate must be ACTIVE before certificates it signed can be registered. Id: {certificate_id}"
+    )
+
+
+def refuse_broken(broken: tuple[BrokenRule, ...]) -> None:
+    """CertificateValidationError with every broken rule; nothing when there is none."""
+    if broken:
+        reasons = "; ".join(rule.message for rule in broken)
+        raise CertificateValidationError(f"The certificate cannot be registered: {reasons}")
 
 
 def not_found(certificate_id: CertificateId) -> ResourceNotFoundError:
     """One answer for an unknown certificate and for another account's."""
     return ResourceNotFoundError(f"Certificate {certificate_id} does not exist in this account and region")
+
+
+def being_transferred(certificate_id: CertificateId) -> InvalidRequestError:
+    """A certificate under way to another account takes no policies or things along."""
+    return InvalidRequestError(
+        f"Certificate {certificate_id} is being transferred to another account; cancel the transfer first"
+    )
+
+
+def revoked_before(certificate_id: CertificateId) -> CertificateStateError:
+    """The certificate was revoked in this account and region, and deleting it did not undo that."""
+    return CertificateStateError(
+        f"Certificate {certificate_id} was revoked and deleted in this account and region, which cannot be undone; "
+        "an operator can lift it with 'handfast cert forget'"
+    )
 
 
 def already_registered(scope: Scope, certificate_id: CertificateId) -> ResourceAlreadyExistsError:

@@ -16,6 +16,7 @@ from handfast.errors import (
     StoreConflict,
 )
 from handfast.ports import Cause, Change, ChangeKind, Entropy, Page, PageRequest, Store
+from handfast.services.certificates import being_transferred
 from handfast.services.certificates import not_found as certificate_not_found
 from handfast.services.commit import Committer
 from handfast.services.paging import page_of
@@ -111,6 +112,8 @@ class Policies:
                     raise not_found(name) from None
                 case "certificate":
                     raise certificate_not_found(certificate_id) from None
+                case "status":
+                    raise being_transferred(certificate_id) from None
                 case "limit":
                     raise LimitExceededError(
                         f"Certificate {certificate_id} already has {POLICIES_PER_CERTIFICATE} policies attached, "

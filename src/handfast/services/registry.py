@@ -1,12 +1,14 @@
-"""The registry's use cases in one hand: certificates, things and policies over one store."""
+"""The registry's use cases in one hand: certificates, CAs, things and policies over one store."""
 
 from __future__ import annotations
 
 from handfast.ports import Entropy, Notify, Store
+from handfast.services.ca_certificates import CACertificates
 from handfast.services.certificates import Certificates, Issuer
 from handfast.services.commit import Committer
 from handfast.services.policies import Policies
 from handfast.services.things import Things
+from handfast.services.transfers import Transfers
 
 
 class Registry:
@@ -21,6 +23,8 @@ class Registry:
     def __init__(self, store: Store, issuer: Issuer, entropy: Entropy, notify: Notify) -> None:
         self._commit = Committer(notify)
         self.certificates = Certificates(store, issuer, entropy, self._commit)
+        self.ca_certificates = CACertificates(store, entropy, self._commit)
+        self.transfers = Transfers(store, self._commit)
         self.things = Things(store, entropy, self._commit)
         self.policies = Policies(store, entropy, self._commit)
 

@@ -16,6 +16,7 @@ from handfast.errors import (
     VersionConflictError,
 )
 from handfast.ports import Cause, Change, ChangeKind, Entropy, Page, PageRequest, Store
+from handfast.services.certificates import being_transferred
 from handfast.services.certificates import not_found as certificate_not_found
 from handfast.services.commit import Committer
 from handfast.services.paging import page_of
@@ -159,6 +160,8 @@ class Things:
                     raise not_found(name) from None
                 case "certificate":
                     raise certificate_not_found(certificate_id) from None
+                case "status":
+                    raise being_transferred(certificate_id) from None
                 case "exclusive":
                     raise InvalidRequestError(
                         f"{conflict}; an exclusive attachment is the only one that its certificate may have"

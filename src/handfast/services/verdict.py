@@ -114,7 +114,7 @@ class Verdict:
             region: The server's `--region`, in which DEFAULT registrations are looked up.
             first_account: Whose endpoint the local names stand for in the end.
             local_names: Local names and `--server-name`s; stand-ins when `lenient_sni`.
-            issuer_scope: None until CAs can be registered.
+            issuer_scope: None where no CAs are registered.
         """
         self._store = store
         self._principals = principals

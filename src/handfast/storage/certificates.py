@@ -6,13 +6,20 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, exists, literal_column, or_, select, update
 
 from handfast.core.identity.ids import AccountId, CertificateId, Scope
 from handfast.core.identity.lifecycle import KEPT_FROM_DELETION
-from handfast.core.identity.records import CertificateMode, CertificateRecord, CertificateStatus, TransferRecord
+from handfast.core.identity.records import (
+    CertificateMode,
+    CertificateRecord,
+    CertificateStatus,
+    TombstoneReason,
+    TransferRecord,
+)
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Page, PageRequest
+from handfast.storage import tombstones
 from handfast.storage.journal import Facts, insert_or_ignore, record, record_all
 from handfast.storage.paging import Listing
 from handfast.storage.tables import certificate_policies, certificates, thing_principals
@@ -39,6 +46,7 @@ COLUMNS = (
     "transfer_date",
     "accept_date",
     "reject_date",
+    "transfer_target",
 )
 """The order that `certificate_record` reads."""
 _SELECT = select(*[_C[name] for name in COLUMNS])
@@ -47,6 +55,9 @@ _STATUSES = {status.value: status for status in CertificateStatus}
 _MODES = {mode.value: mode for mode in CertificateMode}
 _NO_TRANSFER = TransferRecord()
 _EMPTY = (None,) * 5
+
+PENDING_LITERAL: ColumnElement[str] = literal_column("'PENDING_TRANSFER'")
+"""Spelled out in the statement, so that the partial indexes on it serve."""
 
 
 def certificate_record(row: Sequence[Any], instant: Callable[[Any], dt.datetime]) -> CertificateRecord:
@@ -75,6 +86,7 @@ def certificate_record(row: Sequence[Any], instant: Callable[[Any], dt.datetime]
         ca_certificate_id=row[12],
         previous_owned_by=row[13],
         transfer=transfer,
+        transfer_target=row[19],
     )
 
 
@@ -87,6 +99,16 @@ def in_scope(table_columns: Any, scope: Scope) -> Any:
     return and_(table_columns.account_id == scope.account, table_columns.region == scope.region)
 
 
+def offered_to(account: AccountId, region: str) -> Any:
+    """The condition of the certificates that other accounts offer to this one."""
+    return and_(_C.transfer_target == account, _C.region == region, _C.status == PENDING_LITERAL)
+
+
+def select_certificates() -> Select[Any]:
+    """What `page_of` makes records of."""
+    return _SELECT
+
+
 def insert_many(
     connection: Connection, records: Sequence[CertificateRecord], cause: Cause
 ) -> list[Change | StoreConflict]:
@@ -95,13 +117,20 @@ def insert_many(
         by_key.setdefault((item.scope, item.certificate_id), item)
     if not by_key:
         return []
-    statement = insert_or_ignore(connection, certificates).returning(_C.account_id, _C.region, _C.certificate_id)
-    rows = connection.execute(statement, [_row(item) for item in by_key.values()])
-    fresh = {(Scope(AccountId(row[0]), row[1]), CertificateId(row[2])) for row in rows}
+    revoked = tombstones.revoked(connection, by_key)
+    fresh: set[tuple[Scope, CertificateId]] = set()
+    if wanted := [_row(item) for key, item in by_key.items() if key not in revoked]:
+        statement = insert_or_ignore(connection, certificates).returning(_C.account_id, _C.region, _C.certificate_id)
+        rows = connection.execute(statement, wanted)
+        fresh = {(Scope(AccountId(row[0]), row[1]), CertificateId(row[2])) for row in rows}
+    tombstones.lift_transferred(connection, fresh)
     results: list[Change | StoreConflict] = []
     entries: list[tuple[Change, Facts | None, Facts | None]] = []
     for item in records:
         key = (item.scope, item.certificate_id)
+        if key in revoked:
+            results.append(StoreConflict("revoked", f"Certificate {item.certificate_id} was revoked here"))
+            continue
         if key not in fresh:
             results.append(_taken(connection, item))
             continue
@@ -141,6 +170,22 @@ def insert_one(connection: Connection, item: CertificateRecord, cause: Cause) ->
 def get(connection: Connection, scope: Scope, certificate_id: CertificateId) -> CertificateRecord | None:
     row = connection.execute(_SELECT.where(in_scope(_C, scope), _C.certificate_id == certificate_id)).first()
     return None if row is None else _from_core(row)
+
+
+def get_or_offer(connection: Connection, scope: Scope, certificate_id: CertificateId) -> CertificateRecord | None:
+    own = get(connection, scope, certificate_id)
+    if own is not None:
+        return own
+    query = _SELECT.where(offered_to(scope.account, scope.region), _C.certificate_id == certificate_id)
+    row = connection.execute(query).first()
+    return None if row is None else _from_core(row)
+
+
+def require_attachable(connection: Connection, scope: Scope, certificate_id: CertificateId) -> None:
+    """A certificate under way to another account takes no policies or things along."""
+    status = require(connection, scope, certificate_id, "certificate")
+    if status == CertificateStatus.PENDING_TRANSFER.value:
+        raise StoreConflict("status", f"Certificate {certificate_id} is {status}", status=status)
 
 
 def require(connection: Connection, scope: Scope, certificate_id: CertificateId, kind: str = "missing") -> str:
@@ -195,6 +240,8 @@ def remove(
     if names:
         connection.execute(delete(certificate_policies).where(attached))
     connection.execute(delete(certificates).where(in_scope(_C, scope), _C.certificate_id == certificate_id))
+    if status == CertificateStatus.REVOKED.value:
+        tombstones.put(connection, scope, certificate_id, TombstoneReason.REVOKED, cause)
     detached = Change(ChangeKind.PRINCIPAL_POLICIES, scope, certificate_id)
     entries: list[tuple[Change, Facts | None, Facts | None]] = [(detached, {"policy": name}, None) for name in names]
     entries.append((Change(ChangeKind.CERTIFICATE, scope, certificate_id), {"status": status}, None))
@@ -202,9 +249,34 @@ def remove(
 
 
 def list_page(connection: Connection, scope: Scope, page: PageRequest) -> Page[CertificateRecord]:
+    # Two queries, each a range of its own index: with OR in one, it would be a scan and a sort.
+    queries = [_SELECT.where(in_scope(_C, scope)), _SELECT.where(offered_to(scope.account, scope.region))]
+    return page_of(connection, "certificates", scope, queries, page)
+
+
+def by_ca_page(
+    connection: Connection, scope: Scope, ca_certificate_id: CertificateId, page: PageRequest
+) -> Page[CertificateRecord]:
+    query = _SELECT.where(in_scope(_C, scope), _C.ca_certificate_id == ca_certificate_id)
+    return page_of(connection, "certificates_by_ca", scope, [query], page, filters=[ca_certificate_id])
+
+
+def page_of(
+    connection: Connection,
+    name: str,
+    scope: Scope,
+    queries: Sequence[Select[Any]],
+    page: PageRequest,
+    *,
+    filters: Sequence[object] = (),
+) -> Page[CertificateRecord]:
+    """One page of what the queries find together, by creation."""
     columns = [_C.creation_date, _C.certificate_id]
-    listing = Listing("certificates", scope, columns, page, ascending=page.ascending)
-    rows, marker = listing.cut(connection.execute(listing.select(_SELECT.where(in_scope(_C, scope)))).all())
+    listing = Listing(name, scope, columns, page, ascending=page.ascending, filters=filters)
+    found = [row for query in queries for row in connection.execute(listing.select(query))]
+    if len(queries) > 1:
+        found.sort(key=lambda row: (row.creation_date, row.certificate_id), reverse=not page.ascending)
+    rows, marker = listing.cut(found)
     return Page([_from_core(row) for row in rows], marker)
 
 
@@ -237,4 +309,5 @@ def _row(item: CertificateRecord) -> dict[str, Any]:
         "transfer_date": transfer.transfer_date,
         "accept_date": transfer.accept_date,
         "reject_date": transfer.reject_date,
+        "transfer_target": item.transfer_target,
     }

@@ -97,7 +97,7 @@ def attach(
     cause: Cause,
 ) -> list[Change]:
     _require(connection, scope, name, "policy")
-    certificates.require(connection, scope, certificate_id, "certificate")
+    certificates.require_attachable(connection, scope, certificate_id)
     query = select(_C.policy_name).where(in_scope(_C, scope), _C.certificate_id == certificate_id)
     attached = set(connection.execute(query).scalars())
     if name in attached:

@@ -19,6 +19,9 @@ from handfast.core.identity.records import (
     AccessKeyRecord,
     AccountRecord,
     AccountStatus,
+    AutoRegistrationStatus,
+    CACertificateRecord,
+    CACertificateStatus,
     CertificateRecord,
     CertificateStatus,
     EndpointRecord,
@@ -26,10 +29,11 @@ from handfast.core.identity.records import (
     PrincipalRecord,
     ThingPrincipalType,
     ThingRecord,
+    TombstoneReason,
 )
 from handfast.errors import ConfigurationError, StoreConflict
 from handfast.ports import Cause, Change, Cursor, Page, PageRequest
-from handfast.storage import accounts, journal, policies, principals, things
+from handfast.storage import accounts, ca_certificates, journal, policies, principals, things, tombstones, transfers
 from handfast.storage import certificates as device_certificates
 from handfast.storage.migrate import upgrade
 from handfast.storage.secretbox import SecretBox
@@ -111,8 +115,16 @@ class SQLStore:
 
     # certificates
 
-    async def insert_certificate(self, certificate: CertificateRecord, cause: Cause) -> list[Change]:
-        return await self._write(lambda c: device_certificates.insert_one(c, certificate, cause))
+    async def insert_certificate(
+        self, certificate: CertificateRecord, cause: Cause, *, require_ca: bool = False
+    ) -> list[Change]:
+        def insert(connection: Connection) -> list[Change]:
+            ca = certificate.ca_certificate_id
+            if require_ca and (ca is None or not ca_certificates.is_active(connection, certificate.scope, ca)):
+                raise StoreConflict("ca", f"CA certificate {ca} is not registered and ACTIVE")
+            return device_certificates.insert_one(connection, certificate, cause)
+
+        return await self._write(insert)
 
     async def insert_certificates(
         self, certificates: Sequence[CertificateRecord], cause: Cause
@@ -121,6 +133,9 @@ class SQLStore:
 
     async def certificate(self, scope: Scope, certificate_id: CertificateId) -> CertificateRecord | None:
         return await self._read(lambda c: device_certificates.get(c, scope, certificate_id))
+
+    async def certificate_or_offer(self, scope: Scope, certificate_id: CertificateId) -> CertificateRecord | None:
+        return await self._read(lambda c: device_certificates.get_or_offer(c, scope, certificate_id))
 
     async def set_certificate_status(
         self,
@@ -145,11 +160,102 @@ class SQLStore:
     async def list_certificates(self, scope: Scope, page: PageRequest) -> Page[CertificateRecord]:
         return await self._read(lambda c: device_certificates.list_page(c, scope, page))
 
+    async def list_certificates_by_ca(
+        self, scope: Scope, ca_certificate_id: CertificateId, page: PageRequest
+    ) -> Page[CertificateRecord]:
+        return await self._read(lambda c: device_certificates.by_ca_page(c, scope, ca_certificate_id, page))
+
     async def principals(self, keys: Sequence[tuple[Scope, CertificateId]]) -> list[PrincipalRecord | None]:
         return await self._read(lambda c: principals.lookup(c, keys))
 
     async def default_registrations(self, region: str, certificate_id: CertificateId) -> list[Scope]:
         return await self._read(lambda c: device_certificates.default_registrations(c, region, certificate_id))
+
+    # transfers and tombstones
+
+    async def transfer_certificate(
+        self, scope: Scope, certificate_id: CertificateId, *, target: AccountId, message: str | None, cause: Cause
+    ) -> list[Change]:
+        return await self._write(
+            lambda c: transfers.offer(c, scope, certificate_id, target=target, message=message, cause=cause)
+        )
+
+    async def accept_transfer(
+        self, scope: Scope, certificate_id: CertificateId, *, status: CertificateStatus, cause: Cause
+    ) -> list[Change]:
+        return await self._write(lambda c: transfers.accept(c, scope, certificate_id, status=status, cause=cause))
+
+    async def reject_transfer(
+        self, scope: Scope, certificate_id: CertificateId, *, reason: str | None, cause: Cause
+    ) -> list[Change]:
+        return await self._write(lambda c: transfers.reject(c, scope, certificate_id, reason=reason, cause=cause))
+
+    async def cancel_transfer(self, scope: Scope, certificate_id: CertificateId, cause: Cause) -> list[Change]:
+        return await self._write(lambda c: transfers.cancel(c, scope, certificate_id, cause))
+
+    async def list_outgoing(self, scope: Scope, page: PageRequest) -> Page[CertificateRecord]:
+        return await self._read(lambda c: transfers.outgoing_page(c, scope, page))
+
+    async def tombstone(self, scope: Scope, certificate_id: CertificateId) -> TombstoneReason | None:
+        return await self._read(lambda c: tombstones.get(c, scope, certificate_id))
+
+    async def forget_certificate(self, scope: Scope, certificate_id: CertificateId, cause: Cause) -> list[Change]:
+        return await self._write(lambda c: tombstones.forget(c, scope, certificate_id, cause))
+
+    # CA certificates and the registration code
+
+    async def ensure_registration_code(self, scope: Scope, code: str, cause: Cause) -> str:
+        return await self._write(lambda c: ca_certificates.ensure_code(c, scope, code, cause))
+
+    async def registration_code(self, scope: Scope) -> str | None:
+        return await self._read(lambda c: ca_certificates.get_code(c, scope))
+
+    async def delete_registration_code(self, scope: Scope, cause: Cause) -> list[Change]:
+        return await self._write(lambda c: ca_certificates.remove_code(c, scope, cause))
+
+    async def insert_ca_certificate(
+        self, ca: CACertificateRecord, *, registration_code: str | None, subject_limit: int, cause: Cause
+    ) -> list[Change]:
+        return await self._write(
+            lambda c: ca_certificates.insert_one(
+                c, ca, registration_code=registration_code, subject_limit=subject_limit, cause=cause
+            )
+        )
+
+    async def ca_certificate(self, scope: Scope, certificate_id: CertificateId) -> CACertificateRecord | None:
+        return await self._read(lambda c: ca_certificates.get(c, scope, certificate_id))
+
+    async def ca_certificates_of_subject(self, scope: Scope, subject: str) -> list[CACertificateRecord]:
+        return await self._read(lambda c: ca_certificates.of_subject(c, scope, subject))
+
+    async def update_ca_certificate(
+        self,
+        scope: Scope,
+        certificate_id: CertificateId,
+        *,
+        status: CACertificateStatus | None,
+        auto_registration_status: AutoRegistrationStatus | None,
+        cause: Cause,
+    ) -> list[Change]:
+        return await self._write(
+            lambda c: ca_certificates.set_status(
+                c,
+                scope,
+                certificate_id,
+                status=status,
+                auto_registration_status=auto_registration_status,
+                cause=cause,
+            )
+        )
+
+    async def delete_ca_certificate(self, scope: Scope, certificate_id: CertificateId, cause: Cause) -> list[Change]:
+        return await self._write(lambda c: ca_certificates.remove(c, scope, certificate_id, cause))
+
+    async def list_ca_certificates(self, scope: Scope, page: PageRequest) -> Page[CACertificateRecord]:
+        return await self._read(lambda c: ca_certificates.list_page(c, scope, page))
+
+    async def default_ca_certificates(self, region: str) -> list[CACertificateRecord]:
+        return await self._read(lambda c: ca_certificates.default_of_region(c, region))
 
     # things
 

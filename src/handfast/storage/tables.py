@@ -131,6 +131,7 @@ certificates = Table(
     Column("transfer_date", Instant, nullable=True),
     Column("accept_date", Instant, nullable=True),
     Column("reject_date", Instant, nullable=True),
+    Column("transfer_target", Key, nullable=True),  # whom it was last offered to
     Index("ix_certificates_listing", "account_id", "region", "creation_date", "certificate_id"),
     # A leaf presented without SNI can only match a DEFAULT registration, so there is at most one per region.
     Index(
@@ -141,6 +142,86 @@ certificates = Table(
         sqlite_where=text("mode = 'DEFAULT'"),
         postgresql_where=text("mode = 'DEFAULT'"),
     ),
+    # What an account is offered; one offer of a certificate at a time, or accepting would be ambiguous.
+    Index(
+        "uq_certificates_offer",
+        "transfer_target",
+        "region",
+        "certificate_id",
+        unique=True,
+        sqlite_where=text("status = 'PENDING_TRANSFER'"),
+        postgresql_where=text("status = 'PENDING_TRANSFER'"),
+    ),
+    Index(
+        "ix_certificates_outgoing",
+        "account_id",
+        "region",
+        "creation_date",
+        "certificate_id",
+        sqlite_where=text("status = 'PENDING_TRANSFER'"),
+        postgresql_where=text("status = 'PENDING_TRANSFER'"),
+    ),
+    Index(
+        "ix_certificates_by_ca",
+        "account_id",
+        "region",
+        "ca_certificate_id",
+        "creation_date",
+        "certificate_id",
+        sqlite_where=text("ca_certificate_id IS NOT NULL"),
+        postgresql_where=text("ca_certificate_id IS NOT NULL"),
+    ),
+)
+
+ca_certificates = Table(
+    "ca_certificates",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("certificate_id", Key, primary_key=True),
+    Column("pem", Text, nullable=False),
+    Column("subject", Key, nullable=False),  # digest of the subject's DER
+    Column("status", Key, nullable=False),
+    Column("auto_registration_status", Key, nullable=False),
+    Column("mode", Key, nullable=False),
+    Column("creation_date", Instant, nullable=False),
+    Column("last_modified_date", Instant, nullable=False),
+    Column("not_before", Instant, nullable=False),
+    Column("not_after", Instant, nullable=False),
+    Column("generation_id", Text, nullable=False),
+    Column("customer_version", Integer, nullable=False),
+    Index("ix_ca_certificates_listing", "account_id", "region", "creation_date", "certificate_id"),
+    Index("ix_ca_certificates_subject", "account_id", "region", "subject"),
+    # One account owns a DEFAULT CA, as one owns a DEFAULT leaf.
+    Index(
+        "uq_ca_certificates_default_registration",
+        "region",
+        "certificate_id",
+        unique=True,
+        sqlite_where=text("mode = 'DEFAULT'"),
+        postgresql_where=text("mode = 'DEFAULT'"),
+    ),
+)
+
+registration_codes = Table(
+    "registration_codes",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("code", Key, nullable=False),
+    Column("creation_date", Instant, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+tombstones = Table(  # certificates that are gone and may not come back by themselves
+    "tombstones",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("certificate_id", Key, primary_key=True),
+    Column("reason", Key, nullable=False),
+    Column("creation_date", Instant, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 things = Table(

@@ -104,7 +104,7 @@ def attach(
     cause: Cause,
 ) -> list[Change]:
     _require(connection, scope, name, "thing")
-    certificates.require(connection, scope, certificate_id, "certificate")
+    certificates.require_attachable(connection, scope, certificate_id)
     query = select(_P.thing_name, _P.thing_principal_type).where(
         in_scope(_P, scope), _P.certificate_id == certificate_id
     )

@@ -6,13 +6,15 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
-from tests.support.registry import sqlite_store, with_accounts
+from tests.support.registry import SCOPE, cause, certificate_id, sqlite_store, with_accounts
 
+from handfast.core.identity.records import CertificateStatus, TombstoneReason
 from handfast.errors import ConfigurationError
 from handfast.storage import migrations
 from handfast.storage.migrations import HEAD
@@ -66,3 +68,34 @@ async def test_a_schema_that_failed_half_way_is_not_there_at_all(
     monkeypatch.undo()
     async with sqlite_store(tmp_path) as store:
         await with_accounts(store)
+
+
+async def test_a_data_directory_of_the_first_version_keeps_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "handfast.db"
+    path.touch(mode=0o600)
+    engine = create_engine(f"sqlite:///{path}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(str(migrations.__file__)).parent))
+    config.set_main_option("path_separator", "os")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql(
+            "INSERT INTO accounts VALUES (?, '', 'ENABLED', 0, 1)",
+            (SCOPE.account,),
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO certificates VALUES "
+            "(?, ?, ?, 'pem', 'REVOKED', 'DEFAULT', 0, 0, 0, 1, 'g', 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
+            (*SCOPE, certificate_id(1)),
+        )
+    engine.dispose()
+    async with sqlite_store(tmp_path) as store:
+        found = await store.certificate(SCOPE, certificate_id(1))
+        assert found is not None
+        assert (CertificateStatus.REVOKED, None) == (found.status, found.transfer_target)
+        await store.delete_certificate(SCOPE, certificate_id(1), force=False, cause=cause())
+        assert TombstoneReason.REVOKED is await store.tombstone(SCOPE, certificate_id(1))
+        assert "code" == await store.ensure_registration_code(SCOPE, "code", cause())
+    async with sqlite_store(tmp_path) as store:
+        assert "code" == await store.registration_code(SCOPE)

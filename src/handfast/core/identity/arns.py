@@ -16,6 +16,11 @@ def certificate_arn(scope: Scope, certificate_id: CertificateId) -> str:
     return f"arn:aws:iot:{scope.region}:{scope.account}:cert/{certificate_id}"
 
 
+def ca_certificate_arn(scope: Scope, certificate_id: CertificateId) -> str:
+    """`arn:aws:iot:{region}:{account}:cacert/{certificateId}`."""
+    return f"arn:aws:iot:{scope.region}:{scope.account}:cacert/{certificate_id}"
+
+
 def thing_arn(scope: Scope, thing_name: ThingName) -> str:
     """`arn:aws:iot:{region}:{account}:thing/{thingName}`."""
     return f"arn:aws:iot:{scope.region}:{scope.account}:thing/{thing_name}"

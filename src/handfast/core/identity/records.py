@@ -28,6 +28,27 @@ class CertificateMode(StrEnum):
     SNI_ONLY = "SNI_ONLY"
 
 
+class CACertificateStatus(StrEnum):
+    """DescribeCACertificate `status`: any may follow any."""
+
+    ACTIVE = "ACTIVE"
+    INACTIVE = "INACTIVE"
+
+
+class AutoRegistrationStatus(StrEnum):
+    """DescribeCACertificate `autoRegistrationStatus`."""
+
+    ENABLE = "ENABLE"
+    DISABLE = "DISABLE"
+
+
+class TombstoneReason(StrEnum):
+    """Why a registration that is gone is remembered."""
+
+    REVOKED = "REVOKED"  # deleted when it was revoked: it may not come back
+    TRANSFERRED = "TRANSFERRED"  # another account took it over: it may not register itself back
+
+
 class AccountStatus(StrEnum):
     """A disabled account keeps its resources; its keys and devices are refused."""
 
@@ -100,6 +121,28 @@ class CertificateRecord:
     ca_certificate_id: CertificateId | None = None
     previous_owned_by: AccountId | None = None
     transfer: TransferRecord = field(default_factory=TransferRecord)
+    transfer_target: AccountId | None = None
+    """Whom it was last offered to; who may accept it while it is PENDING_TRANSFER."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CACertificateRecord:
+    """A customer's CA, registered in one scope; `pem` is as it was given. Its certificateId is that of its DER."""
+
+    scope: Scope
+    certificate_id: CertificateId
+    pem: str = field(repr=False)
+    subject: str
+    """Digest of the subject's DER, by which the CAs of a leaf's issuer name are found."""
+    status: CACertificateStatus
+    auto_registration_status: AutoRegistrationStatus
+    mode: CertificateMode
+    creation_date: dt.datetime
+    last_modified_date: dt.datetime
+    not_before: dt.datetime
+    not_after: dt.datetime
+    generation_id: str
+    customer_version: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,199 @@
+"""`handfast ca`: the account's own CAs, through the running server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from handfast.cli.connection import calling, find_server, iot_api
+from handfast.cli.options import AsJson, DataDir, EndpointUrl, Profile, Region
+from handfast.cli.output import print_json, print_table
+from handfast.errors import ConfigurationError
+from handfast.printable import printable
+
+ca_app = typer.Typer(help="Your own CAs: register them, look at them, deactivate them.")
+
+CertificateId = Annotated[str, typer.Argument(metavar="CERTIFICATE_ID", help="64 hexadecimal digits.")]
+
+
+@ca_app.command("register")
+def register(
+    ca: Annotated[Path, typer.Argument(metavar="CA.PEM", help="The CA certificate.")],
+    key: Annotated[
+        Path | None, typer.Option("--key", metavar="FILE", help="The CA's private key, used here and not sent.")
+    ] = None,
+    passphrase_file: Annotated[
+        Path | None, typer.Option("--passphrase-file", metavar="FILE", help="First line: the key's passphrase.")
+    ] = None,
+    offline: Annotated[
+        Path | None,
+        typer.Option("--offline", metavar="DIR", help="In two halves: the CA's key stays on another machine."),
+    ] = None,
+    sni_only: Annotated[
+        bool, typer.Option("--sni-only", help="Register in SNI_ONLY mode, which needs no proof and no key.")
+    ] = False,
+    inactive: Annotated[bool, typer.Option("--inactive", help="Leave it INACTIVE.")] = False,
+    auto_registration: Annotated[
+        bool, typer.Option("--auto-registration", help="Allow its devices to register themselves.")
+    ] = False,
+    data_dir: DataDir = None,
+    endpoint_url: EndpointUrl = None,
+    profile: Profile = None,
+    region: Region = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Register a CA and prove that you hold its key.
+
+    Gets the registration code, signs a verification certificate with the CA's key and registers. With --offline DIR
+    the first run writes what must be signed, the second takes back what was.
+    """
+    from handfast.cli.ceremony import collect, prepare, read_ca, verification_certificate
+
+    if [key is not None, offline is not None, sni_only].count(True) != 1:
+        raise ConfigurationError("give one of --key FILE, --offline DIR and --sni-only")
+    if passphrase_file is not None and key is None:
+        raise ConfigurationError("--passphrase-file needs --key")
+    parsed = read_ca(ca)
+    server = find_server(data_dir, endpoint_url, profile=profile, region=region)
+    given: dict[str, Any] = {"caCertificate": parsed.pem, "setAsActive": not inactive}
+    with calling(server):
+        iot = iot_api(server)
+        if sni_only:
+            given["certificateMode"] = "SNI_ONLY"
+        else:
+            code = iot.get_registration_code()["registrationCode"]
+            if key is not None:
+                proof: str | None = verification_certificate(parsed, key, _first_line(passphrase_file), code)
+            else:
+                assert offline is not None
+                proof = collect(offline, code)
+                if proof is None:
+                    prepare(offline, parsed, code)
+                    _say_offline(offline, ca, as_json)
+                    return
+            given["verificationCertificate"] = proof
+        if auto_registration:
+            given["allowAutoRegistration"] = True
+        answer = iot.register_ca_certificate(**given)
+    answer.pop("ResponseMetadata", None)
+    if as_json:
+        print_json(answer | {"status": "INACTIVE" if inactive else "ACTIVE"})
+    else:
+        print(f"{printable(answer['certificateId'])} is registered, {'INACTIVE' if inactive else 'ACTIVE'}")
+
+
+@ca_app.command("list")
+def list_cas(
+    data_dir: DataDir = None,
+    endpoint_url: EndpointUrl = None,
+    profile: Profile = None,
+    region: Region = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the CAs, those that expire first at the top."""
+    server = find_server(data_dir, endpoint_url, profile=profile, region=region)
+    with calling(server):
+        iot = iot_api(server)
+        listed = [
+            item for page in iot.get_paginator("list_ca_certificates").paginate() for item in page["certificates"]
+        ]
+        found = [
+            iot.describe_ca_certificate(certificateId=item["certificateId"])["certificateDescription"]
+            for item in listed
+        ]
+    found.sort(key=lambda ca: ca["validity"]["notAfter"])
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("expires", "status", "mode", "auto-registration", "certificate id"),
+        [
+            (
+                ca["validity"]["notAfter"],
+                ca["status"],
+                ca.get("certificateMode"),
+                ca.get("autoRegistrationStatus"),
+                ca["certificateId"],
+            )
+            for ca in found
+        ],
+        empty="no CA certificates",
+    )
+
+
+@ca_app.command("show")
+def show(
+    certificate_id: CertificateId,
+    data_dir: DataDir = None,
+    endpoint_url: EndpointUrl = None,
+    profile: Profile = None,
+    region: Region = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one CA."""
+    server = find_server(data_dir, endpoint_url, profile=profile, region=region)
+    with calling(server):
+        ca = iot_api(server).describe_ca_certificate(certificateId=certificate_id)["certificateDescription"]
+    if as_json:
+        print_json(ca)
+        return
+    for label, value in (
+        ("expires", ca["validity"]["notAfter"]),
+        ("status", ca["status"]),
+        ("mode", ca.get("certificateMode")),
+        ("auto-registration", ca.get("autoRegistrationStatus")),
+        ("created", ca["creationDate"]),
+        ("changed", ca["lastModifiedDate"]),
+        ("arn", ca["certificateArn"]),
+    ):
+        print_line(label, value)
+
+
+@ca_app.command("deactivate")
+def deactivate(
+    certificate_id: CertificateId,
+    data_dir: DataDir = None,
+    endpoint_url: EndpointUrl = None,
+    profile: Profile = None,
+    region: Region = None,
+    as_json: AsJson = False,
+) -> None:
+    """Stop a CA from vouching for new devices; those that are registered stay as they are."""
+    server = find_server(data_dir, endpoint_url, profile=profile, region=region)
+    with calling(server):
+        iot_api(server).update_ca_certificate(
+            certificateId=certificate_id, newStatus="INACTIVE", newAutoRegistrationStatus="DISABLE"
+        )
+    if as_json:
+        print_json({"certificateId": certificate_id, "status": "INACTIVE"})
+    else:
+        print(f"{printable(certificate_id)} is INACTIVE")
+
+
+def print_line(label: str, value: Any) -> None:
+    """One fact about one thing, escaped."""
+    from handfast.cli.output import plain
+
+    print(f"{label:<18} {printable(plain(value), limit=400)}")
+
+
+def _first_line(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return path.read_bytes().split(b"\n", 1)[0].rstrip(b"\r")
+    except OSError as error:
+        raise ConfigurationError(f"--passphrase-file {path} cannot be read: {error.strerror}") from None
+
+
+def _say_offline(folder: Path, ca: Path, as_json: bool) -> None:
+    if as_json:
+        print_json({"folder": str(folder.absolute()), "next": "sign.sh"})
+        return
+    print(f"{printable(str(folder))}/ holds what must be signed. Take it to the machine with the CA's key and run")
+    print(f"  sh {printable(str(folder))}/sign.sh /path/to/ca.key")
+    print("then bring it back and run the same command again:")
+    print(f"  handfast ca register {printable(str(ca))} --offline {printable(str(folder))}")
