@@ -77,10 +77,10 @@ $(STAMPS)/dev: requirements/dev.lock $(STAMPS)/package
 	@touch $@
 
 # The programs that the end-to-end tests drive. Debian keeps mosquitto in /usr/sbin.
-SYSTEM_PACKAGES := mosquitto mosquitto-clients openssl
+SYSTEM_PACKAGES := mosquitto mosquitto-clients openssl curl iproute2
 system-packages:
 	@PATH="$$PATH:/usr/sbin"; \
-	for program in mosquitto mosquitto_pub mosquitto_sub openssl; do \
+	for program in mosquitto mosquitto_pub mosquitto_sub openssl curl ss; do \
 	  command -v $$program >/dev/null && continue; \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    export DEBIAN_FRONTEND=noninteractive; \

@@ -24,7 +24,7 @@ import uvloop
 from handfast import __version__
 from handfast.bus.local import LocalBus
 from handfast.cli.screens import ServeInfo, start_screen
-from handfast.config import Settings
+from handfast.config import Settings, secret_from_file
 from handfast.control.handlers import build_handfast_handlers, build_handlers
 from handfast.core.identity.ids import AccountId, Scope
 from handfast.core.identity.refusal import Reason, Refusal, Stage
@@ -449,15 +449,9 @@ def _read_secret(path: Path | None, flag: str) -> bytes | None:
     """The file's first line; it must be ours alone."""
     if path is None:
         return None
-    try:
-        if path.stat().st_mode & 0o077:
-            raise ConfigurationError(f"{flag} {path} can be read by others: chmod 600 {path}")
-        secret = path.read_bytes().split(b"\n", 1)[0].rstrip(b"\r")
-    except OSError as error:
-        raise ConfigurationError(f"{flag} {path} cannot be read: {error.strerror}") from error
-    if not secret:
-        raise ConfigurationError(f"{flag} {path} is empty: its first line is the secret")
-    return secret
+    if path.exists() and path.stat().st_mode & 0o077:
+        raise ConfigurationError(f"{flag} {path} can be read by others: chmod 600 {path}")
+    return secret_from_file(path, flag).encode()
 
 
 def _address(sock: socket.socket) -> dict[str, Any]:
