@@ -7,11 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from handfast.cli.connection import calling, find_server, iot_api
-from handfast.cli.options import AsJson, DataDir, EndpointUrl, Profile, Region
+from handfast.cli.call import Call, calls_server
 from handfast.cli.output import print_json, print_table
 from handfast.errors import ConfigurationError
-from handfast.printable import printable
 
 ca_app = typer.Typer(help="Your own CAs: register them, look at them, deactivate them.")
 
@@ -19,7 +17,9 @@ CertificateId = Annotated[str, typer.Argument(metavar="CERTIFICATE_ID", help="64
 
 
 @ca_app.command("register")
+@calls_server()
 def register(
+    call: Call,
     ca: Annotated[Path, typer.Argument(metavar="CA.PEM", help="The CA certificate.")],
     key: Annotated[
         Path | None, typer.Option("--key", metavar="FILE", help="The CA's private key, used here and not sent.")
@@ -38,11 +38,6 @@ def register(
     auto_registration: Annotated[
         bool, typer.Option("--auto-registration", help="Allow its devices to register themselves.")
     ] = False,
-    data_dir: DataDir = None,
-    endpoint_url: EndpointUrl = None,
-    profile: Profile = None,
-    region: Region = None,
-    as_json: AsJson = False,
 ) -> None:
     """
     Register a CA and prove that you hold its key.
@@ -57,10 +52,8 @@ def register(
     if passphrase_file is not None and key is None:
         raise ConfigurationError("--passphrase-file needs --key")
     parsed = read_ca(ca)
-    server = find_server(data_dir, endpoint_url, profile=profile, region=region)
     given: dict[str, Any] = {"caCertificate": parsed.pem, "setAsActive": not inactive}
-    with calling(server):
-        iot = iot_api(server)
+    with call.iot() as iot:
         if sni_only:
             given["certificateMode"] = "SNI_ONLY"
         else:
@@ -72,31 +65,22 @@ def register(
                 proof = collect(offline, code)
                 if proof is None:
                     prepare(offline, parsed, code)
-                    _say_offline(offline, ca, as_json)
+                    _say_offline(call, offline, ca)
                     return
             given["verificationCertificate"] = proof
         if auto_registration:
             given["allowAutoRegistration"] = True
         answer = iot.register_ca_certificate(**given)
     answer.pop("ResponseMetadata", None)
-    if as_json:
-        print_json(answer | {"status": "INACTIVE" if inactive else "ACTIVE"})
-    else:
-        print(f"{printable(answer['certificateId'])} is registered, {'INACTIVE' if inactive else 'ACTIVE'}")
+    status = "INACTIVE" if inactive else "ACTIVE"
+    call.answer(answer | {"status": status}, f"{answer['certificateId']} is registered, {status}")
 
 
 @ca_app.command("list")
-def list_cas(
-    data_dir: DataDir = None,
-    endpoint_url: EndpointUrl = None,
-    profile: Profile = None,
-    region: Region = None,
-    as_json: AsJson = False,
-) -> None:
+@calls_server()
+def list_cas(call: Call) -> None:
     """List the CAs, those that expire first at the top."""
-    server = find_server(data_dir, endpoint_url, profile=profile, region=region)
-    with calling(server):
-        iot = iot_api(server)
+    with call.iot() as iot:
         listed = [
             item for page in iot.get_paginator("list_ca_certificates").paginate() for item in page["certificates"]
         ]
@@ -105,7 +89,7 @@ def list_cas(
             for item in listed
         ]
     found.sort(key=lambda ca: ca["validity"]["notAfter"])
-    if as_json:
+    if call.as_json:
         print_json(found)
         return
     print_table(
@@ -125,59 +109,34 @@ def list_cas(
 
 
 @ca_app.command("show")
-def show(
-    certificate_id: CertificateId,
-    data_dir: DataDir = None,
-    endpoint_url: EndpointUrl = None,
-    profile: Profile = None,
-    region: Region = None,
-    as_json: AsJson = False,
-) -> None:
+@calls_server()
+def show(call: Call, certificate_id: CertificateId) -> None:
     """Show one CA."""
-    server = find_server(data_dir, endpoint_url, profile=profile, region=region)
-    with calling(server):
-        ca = iot_api(server).describe_ca_certificate(certificateId=certificate_id)["certificateDescription"]
-    if as_json:
-        print_json(ca)
-        return
-    for label, value in (
-        ("expires", ca["validity"]["notAfter"]),
-        ("status", ca["status"]),
-        ("mode", ca.get("certificateMode")),
-        ("auto-registration", ca.get("autoRegistrationStatus")),
-        ("created", ca["creationDate"]),
-        ("changed", ca["lastModifiedDate"]),
-        ("arn", ca["certificateArn"]),
-    ):
-        print_line(label, value)
+    with call.iot() as iot:
+        ca = iot.describe_ca_certificate(certificateId=certificate_id)["certificateDescription"]
+    call.answer_facts(
+        ca,
+        (
+            ("expires", ca["validity"]["notAfter"]),
+            ("status", ca["status"]),
+            ("mode", ca.get("certificateMode")),
+            ("auto-registration", ca.get("autoRegistrationStatus")),
+            ("created", ca["creationDate"]),
+            ("changed", ca["lastModifiedDate"]),
+            ("arn", ca["certificateArn"]),
+        ),
+    )
 
 
 @ca_app.command("deactivate")
-def deactivate(
-    certificate_id: CertificateId,
-    data_dir: DataDir = None,
-    endpoint_url: EndpointUrl = None,
-    profile: Profile = None,
-    region: Region = None,
-    as_json: AsJson = False,
-) -> None:
+@calls_server()
+def deactivate(call: Call, certificate_id: CertificateId) -> None:
     """Stop a CA from vouching for new devices; those that are registered stay as they are."""
-    server = find_server(data_dir, endpoint_url, profile=profile, region=region)
-    with calling(server):
-        iot_api(server).update_ca_certificate(
+    with call.iot() as iot:
+        iot.update_ca_certificate(
             certificateId=certificate_id, newStatus="INACTIVE", newAutoRegistrationStatus="DISABLE"
         )
-    if as_json:
-        print_json({"certificateId": certificate_id, "status": "INACTIVE"})
-    else:
-        print(f"{printable(certificate_id)} is INACTIVE")
-
-
-def print_line(label: str, value: Any) -> None:
-    """One fact about one thing, escaped."""
-    from handfast.cli.output import plain
-
-    print(f"{label:<18} {printable(plain(value), limit=400)}")
+    call.answer({"certificateId": certificate_id, "status": "INACTIVE"}, f"{certificate_id} is INACTIVE")
 
 
 def _first_line(path: Path | None) -> bytes | None:
@@ -189,11 +148,11 @@ def _first_line(path: Path | None) -> bytes | None:
         raise ConfigurationError(f"--passphrase-file {path} cannot be read: {error.strerror}") from None
 
 
-def _say_offline(folder: Path, ca: Path, as_json: bool) -> None:
-    if as_json:
-        print_json({"folder": str(folder.absolute()), "next": "sign.sh"})
-        return
-    print(f"{printable(str(folder))}/ holds what must be signed. Take it to the machine with the CA's key and run")
-    print(f"  sh {printable(str(folder))}/sign.sh /path/to/ca.key")
-    print("then bring it back and run the same command again:")
-    print(f"  handfast ca register {printable(str(ca))} --offline {printable(str(folder))}")
+def _say_offline(call: Call, folder: Path, ca: Path) -> None:
+    call.answer(
+        {"folder": str(folder.absolute()), "next": "sign.sh"},
+        f"{folder}/ holds what must be signed. Take it to the machine with the CA's key and run",
+        f"  sh {folder}/sign.sh /path/to/ca.key",
+        "then bring it back and run the same command again:",
+        f"  handfast ca register {ca} --offline {folder}",
+    )

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from handfast.cli.connection import find_server
-from handfast.cli.options import AsJson, DataDir, EndpointUrl, Profile, Region
+from handfast.cli.call import Call, calls_server
+from handfast.cli.options import AsJson
 from handfast.cli.output import print_json
 from handfast.errors import ConfigurationError
 from handfast.printable import printable
@@ -22,7 +22,9 @@ def group() -> None:
 
 
 @device_app.command("create")
+@calls_server()
 def create(
+    call: Call,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the thing and of the folder.")],
     key: Annotated[
         str | None,
@@ -47,11 +49,6 @@ def create(
             "--root-ca", metavar="FILE", help="Roots for the device.", show_default="those the server publishes"
         ),
     ] = None,
-    data_dir: DataDir = None,
-    endpoint_url: EndpointUrl = None,
-    profile: Profile = None,
-    region: Region = None,
-    as_json: AsJson = False,
 ) -> None:
     """
     Make the thing NAME with a certificate, and a folder NAME/ with all that the device needs.
@@ -63,11 +60,10 @@ def create(
 
     if key is not None and csr is not None:
         raise ConfigurationError("--key and --csr were both given: a CSR brings its own key; leave --key out")
-    server = find_server(data_dir, endpoint_url, profile=profile, region=region)
     kit = create_kit(
-        server, name, Path(name), key_kind=key or "p256", policy_file=policy, csr_file=csr, root_ca=root_ca
+        call.server(), name, Path(name), key_kind=key or "p256", policy_file=policy, csr_file=csr, root_ca=root_ca
     )
-    if as_json:
+    if call.as_json:
         print_json(kit.as_json() | {"folder": str(Path(name).absolute())})
         return
     print(f"{name}/ is ready: certificate {kit.certificate_id}")

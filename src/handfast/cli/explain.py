@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from handfast.cli.connection import calling, find_server, handfast_api
-from handfast.cli.options import AsJson, DataDir, EndpointUrl, Profile
+from handfast.cli.call import Call, calls_server
 from handfast.cli.output import plain, print_json
 from handfast.printable import printable
 
@@ -36,7 +35,9 @@ _FACTS = (
 )
 
 
+@calls_server(operator=True, region=False)
 def explain(
+    call: Call,
     what: Annotated[
         str | None,
         typer.Argument(
@@ -46,21 +47,16 @@ def explain(
         ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=250, help="At most so many.")] = 5,
-    data_dir: DataDir = None,
-    endpoint_url: EndpointUrl = None,
-    profile: Profile = None,
-    as_json: AsJson = False,
 ) -> None:
     """
     Say in plain words what was refused, why, and what to do.
 
     Exit status 1 when nothing was found.
     """
-    server = find_server(data_dir, endpoint_url, profile=profile, operator=True)
     given: dict[str, Any] = {"maxResults": limit} | ({"query": what} if what else {})
-    with calling(server):
-        refusals: list[dict[str, Any]] = handfast_api(server).explain(**given).get("refusals", [])
-    if as_json:
+    with call.handfast() as api:
+        refusals: list[dict[str, Any]] = api.explain(**given).get("refusals", [])
+    if call.as_json:
         print_json(refusals)
     elif refusals:
         print("\n\n".join(in_words(refusal) for refusal in refusals))

@@ -5,23 +5,22 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from handfast.cli.connection import calling, find_server, handfast_api, resolves
-from handfast.cli.options import AsJson, DataDir, EndpointUrl, Profile
+from handfast.cli.call import Call, calls_server
+from handfast.cli.connection import calling, handfast_api, resolves
 from handfast.cli.output import print_json
 from handfast.cli.screens import hosts_line
 from handfast.errors import ConfigurationError
 from handfast.printable import printable
 
 
-def hosts(
-    data_dir: DataDir = None, endpoint_url: EndpointUrl = None, profile: Profile = None, as_json: AsJson = False
-) -> None:
+@calls_server(operator=True, region=False)
+def hosts(call: Call) -> None:
     """
     Print lines for the hosts file, so that this machine finds every endpoint of the server by its name.
 
     As root: handfast hosts >> /etc/hosts
     """
-    server = find_server(data_dir, endpoint_url, profile=profile, operator=True)
+    server = call.server()
     with calling(server):
         endpoints: list[dict[str, Any]] = handfast_api(server).list_endpoints().get("endpoints", [])
     address = _address(server.host)
@@ -35,7 +34,7 @@ def hosts(
         }
         for e in endpoints
     ]
-    if as_json:
+    if call.as_json:
         print_json(rows)
         return
     for row in rows:

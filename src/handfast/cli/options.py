@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,13 +54,22 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         command(settings=settings, origins=origins, **given)
 
     config = typer.Option("--config", metavar="FILE", help=CONFIG_HELP, show_default="handfast.toml where it exists")
-    parameters = [_parameter(setting) for setting in SETTINGS]
-    parameters.append(_keyword("config", Annotated[str | None, config]))
-    parameters += [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-    del wrapper.__wrapped__  # else inspect looks through to `command`
-    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+    settings = [_parameter(setting) for setting in SETTINGS]
+    return presented_with(wrapper, [*settings, keyword("config", Annotated[str | None, config]), *own])
+
+
+def presented_with(wrapper: Callable[..., None], parameters: Sequence[inspect.Parameter]) -> Callable[..., None]:
+    """The wrapper of a command, showing typer these parameters, in their order and by keyword."""
+    shown = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    del wrapper.__wrapped__  # type: ignore[attr-defined]  # else inspect looks through to the command
+    wrapper.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in shown}
     return wrapper
+
+
+def keyword(name: str, annotation: Any, *, default: Any = None) -> inspect.Parameter:
+    """An option that a decorator adds to a command."""
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def data_directory(flag: str | None) -> Path:
@@ -72,16 +81,12 @@ def data_directory(flag: str | None) -> Path:
 _GIVEN = frozenset({"settings", "origins"})
 
 
-def _keyword(name: str, annotation: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-
-
 def _parameter(setting: Setting) -> inspect.Parameter:
     if setting.switch:
         option = typer.Option(
             f"{setting.flag}/--no-{setting.key}", help=setting.help, show_default=setting.default_text
         )
-        return _keyword(setting.name, Annotated[bool | None, option])
+        return keyword(setting.name, Annotated[bool | None, option])
     option = typer.Option(setting.flag, metavar=setting.metavar, help=setting.help, show_default=setting.default_text)
     kind: Any = list[str] | None if setting.repeatable else str | None
-    return _keyword(setting.name, Annotated[kind, option])
+    return keyword(setting.name, Annotated[kind, option])

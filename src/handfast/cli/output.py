@@ -26,6 +26,11 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: s
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def print_line(label: str, value: Any) -> None:
+    """One fact about one thing, escaped."""
+    print(f"{label:<18} {printable(plain(value), limit=400)}")
+
+
 def plain(value: Any) -> str:
     """A value as text for a person."""
     if value is None:
