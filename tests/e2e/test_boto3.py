@@ -172,8 +172,8 @@ def test_policy_names_with_every_legal_character_travel(iot: Any) -> None:
         "{}",
         '{"Version":"2012-10-17","Statement":[{"Effect":"Maybe","Action":"iot:Connect","Resource":"*"}]}',
         '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:Connect","Resource":"*",'
-        '"Condition":{"Bool":{"iot:Connection.Thing.IsAttached":"true"}}}]}',
-        '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:Connect","NotResource":"*"}]}',
+        '"Condition":{"Bool":{"iot:Connection.Thing.IsAtached":"true"}}}]}',
+        '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:Connect","NotPrincipal":"*","Resource":"*"}]}',
     ],
 )
 def test_a_document_that_would_not_be_obeyed_is_refused(iot: Any, document: str) -> None:

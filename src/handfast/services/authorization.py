@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from cryptography import x509
-
 from handfast.core.identity.ids import Scope
 from handfast.core.identity.refusal import Reason, ReasonCode, Stage
-from handfast.core.pki.names import certificate_variables
 from handfast.core.policy.actions import Action
 from handfast.core.policy.evaluate import CompiledPolicy, Decision, Outcome, compile_policies
-from handfast.core.policy.variables import CLIENT_ID, THING_NAME, Values
-from handfast.seam import TLSFacts
+from handfast.core.policy.variables import CONDITION_ONLY
+from handfast.seam import ConnectRequest, TLSFacts
+from handfast.services.policy_values import ConnectContext, connection_values
 from handfast.services.principals import Key, Principal
 from handfast.services.recording import Recorder
 
@@ -43,6 +41,7 @@ class PolicyAuthorizer:
         "_arn",
         "_compiled",
         "_decisions",
+        "_domain_name",
         "_facts",
         "_principal",
         "_recorded",
@@ -62,6 +61,8 @@ class PolicyAuthorizer:
         client_id: str | None,
         recorder: Recorder,
         standing: Standing,
+        *,
+        domain_name: str | None = None,
     ) -> None:
         scope = key[0]
         self.key = key
@@ -69,6 +70,7 @@ class PolicyAuthorizer:
         self.last_trace_id: str | None = None
         self.version = 1
         self._facts = facts
+        self._domain_name = domain_name
         self._recorder = recorder
         self._standing = standing
         self._arn = f"arn:aws:iot:{scope.region}:{scope.account}:"
@@ -112,6 +114,22 @@ class PolicyAuthorizer:
             compiled = self._compiled = self._compile(principal)
         return compiled.decide(action, self._arn + resource)
 
+    def check_connect(self, request: ConnectRequest) -> Decision:
+        """`iot:Connect` on the client id, with the condition keys that only the CONNECT packet fills."""
+        resource = f"client/{request.client_id}"
+        principal = self._principal
+        if principal is None or not any(CONDITION_ONLY & policy.names for policy in principal.policies):
+            return self.check(Action.CONNECT, resource)
+        will = request.will_topic
+        context = ConnectContext(
+            persistent=request.persistent, last_will_topic=None if will is None else f"{self._arn}topic/{will}"
+        )
+        compiled = self._compile(principal, context)
+        decision = compiled.decide(Action.CONNECT, self._arn + resource)
+        if not decision.allowed:
+            self._compiled = compiled  # for `explain`; a refused connection is judged no further
+        return decision
+
     def explain(self, action: Action, decision: Decision) -> tuple[Reason, dict[str, str]]:
         """The reason and the facts to record for a denial."""
         details = {"action": str(action)}
@@ -122,11 +140,11 @@ class PolicyAuthorizer:
             statements = ", ".join(map(str, decision.statements))
             details["statements"] = statements
             return Reason(ReasonCode.EXPLICIT_DENY, f"{action} is denied by {statements}"), details
-        unresolved = ", ".join(map(str, compiled.unresolved(action)))
+        unresolved = ", ".join(compiled.missing(action))
         text = f"no statement allows {action}"
         if unresolved:
             details["variables_without_value"] = unresolved
-            text += f"; on this connection no value can be put in place of {unresolved}"
+            text += f"; this connection has no usable value for {unresolved}"
         return Reason(ReasonCode.IMPLICIT_DENY, text), details
 
     def deny(self, stage: Stage, action: Action, resource: str, decision: Decision) -> str:
@@ -184,23 +202,16 @@ class PolicyAuthorizer:
             self._recorded.add(name)
         self.deny(stage, action, resource, decision)
 
-    def _compile(self, principal: Principal) -> CompiledPolicy:
+    def _compile(self, principal: Principal, connect: ConnectContext | None = None) -> CompiledPolicy:
         policies = principal.policies
-        values: dict[str, tuple[str, ...]] = {}
-        if self.client_id is not None:
-            values[CLIENT_ID] = (self.client_id,)
-            thing = principal.thing_for(self.client_id)
-            if thing is not None:
-                values[THING_NAME] = (thing,)
-        # Reading a certificate costs more than everything else here, and few policies ask for it.
-        if any(variable.is_certificate for policy in policies for variable in policy.variables):
-            values.update(_certificate_values(self._facts.certificate_der))
+        values = connection_values(
+            frozenset[str]().union(*(policy.names for policy in policies)),
+            client_id=self.client_id,
+            thing=principal.thing_for(self.client_id),
+            source_ip=self._facts.peer_address,
+            domain_name=self._domain_name,
+            certificate_der=self._facts.certificate_der,
+        )
+        if connect is not None:
+            connect.add_to(values)
         return compile_policies(policies, values)
-
-
-def _certificate_values(der: bytes) -> Values:
-    """The certificate's variables; none when it cannot be read, since a device chooses what it says."""
-    try:
-        return certificate_variables(x509.load_der_x509_certificate(der))
-    except Exception:
-        return {}

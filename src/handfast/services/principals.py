@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Protocol, TypeAlias
 
-from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope, ThingName
+from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope
 from handfast.core.identity.records import (
     AccountStatus,
     AttachedPolicy,
@@ -150,7 +150,7 @@ class Principal:
         """The default versions of the attached policies, as of now."""
         return [slot.policy for slot in self.slots]
 
-    def thing_for(self, client_id: str | None) -> ThingName | None:
+    def thing_for(self, client_id: str | None) -> AttachedThing | None:
         """
         The thing that a connection with this client id is associated with.
 
@@ -162,9 +162,9 @@ class Principal:
         named = None
         for thing in self.things:
             if thing.thing_principal_type is ThingPrincipalType.EXCLUSIVE_THING:
-                return thing.thing_name
+                return thing
             if thing.thing_name == client_id:
-                named = thing.thing_name
+                named = thing
         return named
 
 

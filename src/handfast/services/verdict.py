@@ -376,8 +376,11 @@ class Verdict:
             return Refused(
                 self._recorder.record(Stage.CERTIFICATE, standing, facts, admitted.scope, client_id=request.client_id)
             )
-        authorizer = self._authorizer(key, principal, facts, request.client_id)
-        needed = [(Stage.CONNECT, Action.CONNECT, f"client/{request.client_id}")]
+        authorizer = self._authorizer(key, principal, facts, request.client_id, admitted.domain_name)
+        decision = authorizer.check_connect(request)
+        if not decision.allowed:
+            return Refused(authorizer.deny(Stage.CONNECT, Action.CONNECT, f"client/{request.client_id}", decision))
+        needed: list[tuple[Stage, Action, str]] = []
         if request.will_topic is not None:
             needed.append((Stage.WILL, Action.PUBLISH, f"topic/{request.will_topic}"))
             if request.will_retain:
@@ -395,12 +398,14 @@ class Verdict:
         principal = self._principals.get(key)
         if principal is not None:
             principal.admitted_at = self._clock.monotonic()
-        return self._authorizer(key, principal, facts, None)
+        return self._authorizer(key, principal, facts, None, admitted.domain_name)
 
     def _authorizer(
-        self, key: Key, principal: Principal | None, facts: TLSFacts, client_id: str | None
+        self, key: Key, principal: Principal | None, facts: TLSFacts, client_id: str | None, domain_name: str
     ) -> PolicyAuthorizer:
-        return PolicyAuthorizer(key, principal, facts, client_id, self._recorder, self._standing)
+        return PolicyAuthorizer(
+            key, principal, facts, client_id, self._recorder, self._standing, domain_name=domain_name
+        )
 
     def disconnected(self, admitted: Admitted, authorizer: Authorizer, reason: str) -> None:
         """The connection is gone and hears of nothing any more."""

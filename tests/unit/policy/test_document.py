@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handfast.core.policy.actions import Action, expand
-from handfast.core.policy.document import MAX_CHARACTERS, Effect, parse_document
+from handfast.core.policy.document import Effect, parse_document
+from handfast.core.policy.reading import MAX_CHARACTERS
 from handfast.errors import PolicySyntaxError
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors/policy/documents.json").read_text())

@@ -288,7 +288,7 @@ async def test_a_policy_that_cannot_be_read_again_cuts_rather_than_trusts() -> N
 
 async def test_a_stored_document_that_cannot_be_read_denies_everything() -> None:
     world, who = World(), device()
-    later = json.dumps({"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": "*", "NotResource": "*"}})
+    later = json.dumps({"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": "*", "Unless": "*"}})
     world.store.register(who, policies={"all": allow(), "later": later})
     admitted = await world.verdict.identify(who.facts())
     assert isinstance(admitted, Admitted)

@@ -332,7 +332,8 @@ async def test_a_thing_that_is_missing_is_named_in_the_reason() -> None:
     world.store.register(who, policies=THING_POLICY)
     verdict = await connect(world, who)
     assert isinstance(verdict, Refused)
-    assert "${iot:Connection.Thing.ThingName}" in world.refusals.query(verdict.trace_id, None, 9)[0].reasons[0].detail
+    (reason,) = world.refusals.query(verdict.trace_id, None, 9)[0].reasons
+    assert "value for iot:Connection.Thing.ThingName" in reason.detail
 
 
 async def test_the_certificates_own_values_are_variables() -> None:

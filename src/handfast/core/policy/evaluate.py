@@ -6,8 +6,9 @@ order of policies and statements never matters.
 
 A `Policy` keeps what does not depend on the connection, once for everyone who
 shares it, split by action: literal resources in a dictionary, prefixes, then
-the rest. A `CompiledPolicy` adds one connection's variables, when an action is
-first asked for.
+the rest. A `CompiledPolicy` adds what depends on one connection, when an action
+is first asked for: variables are put in, and conditions, which never ask about
+the resource, are settled.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from handfast.core.policy.actions import Action
-from handfast.core.policy.document import Document, Effect, Resource
-from handfast.core.policy.match import ANY_RUN, Glob, Token
-from handfast.core.policy.variables import Values, Variable, substitute
+from handfast.core.policy.document import Document, Effect, Statement
+from handfast.core.policy.match import ANY_RUN, Glob
+from handfast.core.policy.variables import Values
 
 
 class Outcome(StrEnum):
@@ -68,15 +69,42 @@ _IMPLICIT_DENY = Decision(Outcome.IMPLICIT_DENY, ())
 class _Table:
     """Resource patterns of one effect and one action, with the statements that they belong to."""
 
-    __slots__ = ("globs", "literals", "prefix_owners", "prefixes")
+    __slots__ = ("excluding", "globs", "literals", "prefix_owners", "prefixes")
 
     def __init__(self) -> None:
         self.literals: dict[str, tuple[StatementRef, ...]] = {}
         self.prefixes: tuple[str, ...] = ()
         self.prefix_owners: list[StatementRef] = []
         self.globs: list[tuple[Glob, StatementRef]] = []
+        self.excluding: list[tuple[tuple[Glob, ...], StatementRef]] = []
 
-    def add(self, glob: Glob, owner: StatementRef) -> None:
+    def add(self, statement: Statement, fixed: Sequence[Glob | None], values: Values, owner: StatementRef) -> None:
+        """
+        What `statement` says about resources on a connection with these values; `fixed` is `_fixed(statement)`.
+
+        A pattern whose variable has no value matches nothing; under NotResource
+        it therefore excludes nothing from a Deny, and its Allow says nothing at
+        all, since what it was meant to exclude is not known.
+        """
+        denying = statement.effect is Effect.DENY
+        globs: list[Glob] = []
+        for resource, glob in zip(statement.resources, fixed, strict=True):
+            if glob is not None:
+                globs.append(glob)
+                continue
+            tokens = resource.tokens(values, denying=denying)
+            if tokens is not None:
+                globs.append(Glob(tokens))
+            elif statement.not_resource and not denying:
+                return
+        if statement.not_resource:
+            self.excluding.append((tuple(globs), owner))
+            return
+        for glob in globs:
+            self.add_glob(glob, owner)
+
+    def add_glob(self, glob: Glob, owner: StatementRef) -> None:
+        """The statement matches what `glob` matches."""
         if glob.literal is not None:
             self.literals[glob.literal] = (*self.literals.get(glob.literal, ()), owner)
         elif glob.prefix is not None:
@@ -86,6 +114,7 @@ class _Table:
             self.globs.append((glob, owner))
 
     def collect(self, resource: str, found: list[StatementRef]) -> None:
+        """The owners of what matches `resource` are appended to `found`."""
         owners = self.literals.get(resource)
         if owners is not None:
             found.extend(owners)
@@ -99,14 +128,25 @@ class _Table:
         for glob, owner in self.globs:
             if resource.startswith(glob.head) and resource.endswith(glob.tail) and glob.matches(resource):
                 found.append(owner)
+        for globs, owner in self.excluding:
+            if not any(glob.matches(resource) for glob in globs):
+                found.append(owner)
 
 
 class _Rules(NamedTuple):
-    """What one policy says about one action."""
+    """What one policy says about one action; `depending` on the connection, by variables or conditions."""
 
     deny: _Table | None
     allow: _Table | None
-    with_variables: tuple[tuple[Effect, Resource, StatementRef], ...]
+    depending: tuple[tuple[Statement, tuple[Glob | None, ...], StatementRef], ...]
+
+
+def _fixed(statement: Statement) -> tuple[Glob | None, ...]:
+    """The patterns of its resources that are the same on every connection; None for those with variables."""
+    return tuple(
+        None if resource.variables else Glob(resource.tokens({}, denying=False) or ())
+        for resource in statement.resources
+    )
 
 
 class Policy:
@@ -117,13 +157,13 @@ class Policy:
     everything, since what it denied is not known.
     """
 
-    __slots__ = ("__weakref__", "_rules", "document", "name", "variables", "version_id")
+    __slots__ = ("__weakref__", "_rules", "document", "name", "names", "version_id")
 
     def __init__(self, name: str, version_id: str, document: Document | None) -> None:
         self.name = name
         self.version_id = version_id
         self.document = document
-        self.variables: frozenset[Variable] = document.variables if document is not None else frozenset()
+        self.names: frozenset[str] = document.names if document is not None else frozenset()
         self._rules: dict[Action, _Rules | None] = {}
 
     def rules(self, action: Action) -> _Rules | None:
@@ -137,23 +177,22 @@ class Policy:
     def _compile(self, action: Action) -> _Rules | None:
         if self.document is None:
             everything = _Table()
-            everything.add(Glob((ANY_RUN,)), StatementRef(self.name, self.version_id, None, None))
+            everything.add_glob(Glob((ANY_RUN,)), StatementRef(self.name, self.version_id, None, None))
             return _Rules(everything, None, ())
         tables: dict[Effect, _Table] = {}
-        with_variables: list[tuple[Effect, Resource, StatementRef]] = []
+        depending: list[tuple[Statement, tuple[Glob | None, ...], StatementRef]] = []
         for statement in self.document.statements:
             if action not in statement.actions:
                 continue
             owner = StatementRef(self.name, self.version_id, statement.index, statement.sid)
-            for resource in statement.resources:
-                tokens = _tokens(resource, {}, denying=False)
-                if tokens is None:
-                    with_variables.append((statement.effect, resource, owner))
-                else:
-                    tables.setdefault(statement.effect, _Table()).add(Glob(tokens), owner)
-        if not tables and not with_variables:
+            fixed = _fixed(statement)
+            if statement.conditions or None in fixed:
+                depending.append((statement, fixed, owner))
+            else:
+                tables.setdefault(statement.effect, _Table()).add(statement, fixed, {}, owner)
+        if not tables and not depending:
             return None
-        return _Rules(tables.get(Effect.DENY), tables.get(Effect.ALLOW), tuple(with_variables))
+        return _Rules(tables.get(Effect.DENY), tables.get(Effect.ALLOW), tuple(depending))
 
 
 class CompiledPolicy:
@@ -192,16 +231,18 @@ class CompiledPolicy:
             return Decision(Outcome.ALLOWED, _once(found))
         return _IMPLICIT_DENY
 
-    def unresolved(self, action: Action) -> tuple[Variable, ...]:
-        """The variables without a value in statements about `action`, which therefore match nothing; sorted."""
-        found = set()
+    def missing(self, action: Action) -> tuple[str, ...]:
+        """The variables and condition keys without a value here that statements about `action` ask for; sorted."""
+        found: set[str] = set()
         for policy in self._policies:
             rules = policy.rules(action)
-            for effect, resource, _ in rules.with_variables if rules is not None else ():
-                for variable in resource.variables:
-                    if substitute(variable, self._values, denying=effect is Effect.DENY) is None:
-                        found.add(variable)
-        return tuple(sorted(found, key=str))
+            for statement, _, _ in rules.depending if rules is not None else ():
+                denying = statement.effect is Effect.DENY
+                for resource in statement.resources:
+                    found.update(resource.missing(self._values, denying=denying))
+                for condition in statement.conditions:
+                    found.update(condition.missing(self._values, denying=denying))
+        return tuple(sorted(found))
 
     @property
     def empty(self) -> bool:
@@ -219,13 +260,12 @@ class CompiledPolicy:
                 deny.append(rules.deny)
             if rules.allow is not None:
                 allow.append(rules.allow)
-            if rules.with_variables:
+            if rules.depending:
                 own_deny, own_allow = _Table(), _Table()
-                for effect, resource, owner in rules.with_variables:
-                    denying = effect is Effect.DENY
-                    tokens = _tokens(resource, self._values, denying=denying)
-                    if tokens is not None:
-                        (own_deny if denying else own_allow).add(Glob(tokens), owner)
+                for statement, fixed, owner in rules.depending:
+                    denying = statement.effect is Effect.DENY
+                    if all(condition.holds(self._values, denying=denying) for condition in statement.conditions):
+                        (own_deny if denying else own_allow).add(statement, fixed, self._values, owner)
                 deny.append(own_deny)
                 allow.append(own_allow)
         return tuple(deny), tuple(allow)
@@ -234,20 +274,6 @@ class CompiledPolicy:
 def compile_policies(policies: Sequence[Policy], values: Values) -> CompiledPolicy:
     """The policies of a connection whose variables have `values`; cheap, since the work is done when asked for."""
     return CompiledPolicy(policies, values)
-
-
-def _tokens(resource: Resource, values: Values, *, denying: bool) -> list[Token] | None:
-    """`resource` with its variables put in as literal text; None when one has no value."""
-    tokens: list[Token] = []
-    for part in resource.parts:
-        if isinstance(part, Variable):
-            value = substitute(part, values, denying=denying)
-            if value is None:
-                return None
-            tokens.append(value)
-        else:
-            tokens.append(part)
-    return tokens
 
 
 def _once(found: list[StatementRef]) -> tuple[StatementRef, ...]:

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from handfast.errors import PolicySyntaxError
 
 CLIENT_ID = "iot:ClientId"
+SOURCE_IP = "aws:SourceIp"
+DOMAIN_NAME = "iot:DomainName"
 THING_NAME = "iot:Connection.Thing.ThingName"
+THING_TYPE_NAME = "iot:Connection.Thing.ThingTypeName"
+IS_ATTACHED = "iot:Connection.Thing.IsAttached"
+THING_ATTRIBUTE_PREFIX = "iot:Connection.Thing.Attributes["
+# Keys of conditions on iot:Connect, and on GetConnection.
+CONNECT_ATTRIBUTES = "iot:ConnectAttributes"
+LAST_WILL_TOPIC = "iot:LastWillTopic"
+SOCKET_INFORMATION = "iot:IncludeSocketInformation"
 
 _NAME_ATTRIBUTES = (
     "Country",
@@ -43,20 +52,16 @@ CERTIFICATE_VARIABLES = frozenset(
 )
 """Every `iot:Certificate.*` variable, without an index."""
 
-KNOWN = CERTIFICATE_VARIABLES | {CLIENT_ID, THING_NAME}
+AVAILABLE_KEYS = f"{CERTIFICATE_PREFIX}AvailableKeys"
 
-_LATER = frozenset(
-    {
-        "aws:SourceIp",
-        "iot:DomainName",
-        "iot:ConnectAttributes",
-        "iot:LastWillTopic",
-        "iot:IncludeSocketInformation",
-        "iot:Connection.Thing.ThingTypeName",
-        "iot:Connection.Thing.IsAttached",
-    }
-)
-_LATER_PREFIXES = ("iot:Connection.Thing.Attributes[",)
+KNOWN = CERTIFICATE_VARIABLES | {CLIENT_ID, SOURCE_IP, DOMAIN_NAME, THING_NAME, THING_TYPE_NAME, IS_ATTACHED}
+"""What stands between `${` and `}`, without an index and without thing attributes."""
+CONDITION_ONLY = frozenset({CONNECT_ATTRIBUTES, LAST_WILL_TOPIC, SOCKET_INFORMATION})
+_MULTI_VALUED = frozenset({CONNECT_ATTRIBUTES, AVAILABLE_KEYS})
+_LIST = ".List"
+
+_ATTRIBUTE_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.,@/:#-")
+_MAX_ATTRIBUTE_CHARACTERS = 128
 
 MAX_VALUE_CHARACTERS = 1024
 _NEVER_SUBSTITUTED = frozenset("*$+?#")
@@ -75,12 +80,42 @@ class Variable:
         """True for the `iot:Certificate.*` family."""
         return self.name.startswith(CERTIFICATE_PREFIX)
 
+    def resolve(self, values: Values, *, denying: bool) -> str | None:
+        """What is put in its place (`substitute`)."""
+        return substitute(self, values, denying=denying)
+
+    @property
+    def written(self) -> str:
+        """What stands between the braces."""
+        return f"{self.name}.{self.index}" if self.index else self.name
+
     def __str__(self) -> str:
-        return f"${{{self.name}.{self.index}}}" if self.index else f"${{{self.name}}}"
+        return f"${{{self.written}}}"
 
 
 Values = Mapping[str, tuple[str, ...]]
 """What a connection knows: variable name without index → its values, the first one first. Absent: no value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """
+    A key of a condition. `index` None: all of its values (`.List`, and keys that are many-valued by nature);
+    else the one value of that index.
+    """
+
+    name: str
+    index: int | None = 0
+
+    def values(self, values: Values) -> tuple[str, ...]:
+        """What the connection knows of it, as it is, nothing escaped; empty: the key is missing."""
+        found = values.get(self.name, ())
+        return found if self.index is None else found[self.index : self.index + 1]
+
+    def __str__(self) -> str:
+        if self.index is None:
+            return self.name if self.name in _MULTI_VALUED else f"{self.name}{_LIST}"
+        return f"{self.name}.{self.index}" if self.index else self.name
 
 
 def parse_variable(name: str, path: str) -> Variable:
@@ -88,35 +123,79 @@ def parse_variable(name: str, path: str) -> Variable:
     The variable called `name`, the text between the braces.
 
     Raises:
-        PolicySyntaxError: Unknown, not supported yet, or not allowed in a resource.
+        PolicySyntaxError: Unknown, or one that only a condition can ask for.
     """
-    if name in KNOWN:
-        return Variable(name)
-    if name.endswith(".List") and name[:-5] in CERTIFICATE_VARIABLES:
+    if name.endswith(_LIST) and name[:-5] in CERTIFICATE_VARIABLES:
         raise PolicySyntaxError(
-            f"${{{name}}} has many values and works only in a Condition; expected the name without .List, "
+            f"${{{name}}} has many values and works only as the key of a Condition; expected the name without .List, "
             "or with an index such as .1 for the second value",
             path,
         )
+    if name in CONDITION_ONLY:
+        raise PolicySyntaxError(f"{name} works only as the key of a Condition, not as a variable", path)
+    found = _indexed(name, path)
+    if found is None:
+        raise _unknown(name, path, KNOWN, "policy variable", "${%s}")
+    return Variable(*found)
+
+
+def parse_key(name: str, path: str) -> Key:
+    """
+    The key of a condition called `name`.
+
+    Raises:
+        PolicySyntaxError: Unknown.
+    """
+    if name.endswith(_LIST) and name[:-5] in CERTIFICATE_VARIABLES:
+        return Key(name[:-5], None)
+    if name in _MULTI_VALUED:
+        return Key(name, None)
+    if name in CONDITION_ONLY:
+        return Key(name)
+    found = _indexed(name, path)
+    if found is None:
+        raise _unknown(name, path, KNOWN | CONDITION_ONLY, "condition key", "%s")
+    return Key(*found)
+
+
+def _indexed(name: str, path: str) -> tuple[str, int] | None:
+    """(name, index) of what has one value; None: not known."""
+    if name in KNOWN:
+        return name, 0
     stem, dot, index = name.rpartition(".")
     if dot and stem in CERTIFICATE_VARIABLES and index.isascii() and index.isdigit():
         if index[0] != "0" and len(index) <= 3:
-            return Variable(stem, int(index))
+            return stem, int(index)
         raise PolicySyntaxError(
-            f"index {index[:8]} of ${{{stem}}}; expected no index for the first value, .1 for the second, .2 for the "
-            "third",
+            f"index {index[:8]} of {stem}; expected no index for the first value, .1 for the second, .2 for the third",
             path,
         )
-    if name in _LATER or name.startswith(_LATER_PREFIXES):
-        raise PolicySyntaxError(f"the policy variable ${{{name}}} is not supported yet", path)
-    for known in KNOWN:
-        if known.lower() == name.lower():
-            raise PolicySyntaxError(f"${{{name}}} is not a policy variable; did you mean ${{{known}}}?", path)
-    raise PolicySyntaxError(
-        f"unknown policy variable ${{{name}}}; expected ${{{CLIENT_ID}}}, ${{{THING_NAME}}} or one of "
-        f"${{{CERTIFICATE_PREFIX}…}}; a literal $ is written ${{$}}",
+    if name.startswith(THING_ATTRIBUTE_PREFIX) and name.endswith("]"):
+        attribute = name[len(THING_ATTRIBUTE_PREFIX) : -1]
+        if not 1 <= len(attribute) <= _MAX_ATTRIBUTE_CHARACTERS or not _ATTRIBUTE_CHARACTERS.issuperset(attribute):
+            raise PolicySyntaxError(
+                f"{_shortened(name)} names no attribute of a thing; expected 1 to 128 of a-z A-Z 0-9 _ . , @ / : # - "
+                "between the brackets",
+                path,
+            )
+        return name, 0
+    return None
+
+
+def _unknown(name: str, path: str, known: frozenset[str], what: str, form: str) -> PolicySyntaxError:
+    written = form % _shortened(name)
+    for each in known:
+        if each.lower() == name.lower():
+            return PolicySyntaxError(f"{written} is not a {what}; did you mean {form % each}?", path)
+    return PolicySyntaxError(
+        f"unknown {what} {written}; expected {CLIENT_ID}, {SOURCE_IP}, {DOMAIN_NAME}, one of iot:Connection.Thing.… "
+        f"or of {CERTIFICATE_PREFIX}…; a literal $ is written ${{$}}",
         path,
     )
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 64 else name[:64] + "…"
 
 
 def substitute(variable: Variable, values: Values, *, denying: bool) -> str | None:
@@ -124,9 +203,9 @@ def substitute(variable: Variable, values: Values, *, denying: bool) -> str | No
     The literal text for `variable`, or None when it stays unresolved and its statement cannot match.
 
     None: no value, no value of that index, longer than 1024 characters, or holding one of `* $ + ? #`. The last
-    rule has one exception: in a Deny, a client id or thing name is put in literally, so that a device cannot slip
-    past a Deny by the client id that it chooses. In values of certificates, `, " \\ + = < > ;` are escaped by a
-    backslash, as AWS writes them.
+    rule has one exception: in a Deny, what does not come from the certificate is put in literally, so that a
+    device cannot slip past a Deny by the client id that it chooses. In values of certificates,
+    `, " \\ + = < > ;` are escaped by a backslash, as AWS writes them.
     """
     found = values.get(variable.name)
     if found is None or variable.index >= len(found):
