@@ -42,6 +42,7 @@ CORE_STDLIB = frozenset(
         "datetime",
         "enum",
         "functools",
+        "decimal",
         "hashlib",
         "heapq",
         "hmac",
