@@ -26,6 +26,7 @@ from handfast.bus.local import LocalBus
 from handfast.cli.screens import ServeInfo, start_screen
 from handfast.config import Settings, secret_from_file
 from handfast.control.handlers import build_handfast_handlers, build_handlers
+from handfast.control.quotas import CallRates
 from handfast.core.identity.ids import AccountId, Scope
 from handfast.core.identity.refusal import Reason, Refusal, Stage
 from handfast.data.handlers import DataHandlers
@@ -41,7 +42,7 @@ from handfast.keystore.pool import KeyPool
 from handfast.listeners import Listeners, bind
 from handfast.ports import Cause, Change
 from handfast.seam import ListenerKind, TLSFacts
-from handfast.services.accounts import Accounts
+from handfast.services.accounts import Accounts, Signer
 from handfast.services.authorities import ServerAuthority
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.first_run import ensure_first_run
@@ -214,7 +215,9 @@ class Plane:
             [
                 MountedService(
                     load_service("iot"),
-                    build_handlers(registry, self._endpoints, self._ensure_region),
+                    build_handlers(
+                        registry, self._endpoints, self._ensure_region, CallRates() if settings.quotas == "aws" else None
+                    ),
                     IOT_SIGNING_NAMES,
                 ),
                 MountedService(load_service("iot-data"), DataHandlers(gateway).handlers(), DATA_SIGNING_NAMES),
@@ -409,20 +412,22 @@ class _Doors:
 
 def _key_lookup(accounts: Accounts) -> Any:
     async def lookup(access_key_id: str) -> SigningKey | None:
-        record = await accounts.signing_key(access_key_id)
-        if record is None:
-            return None
-        return SigningKey(secret=record.secret, account_id=record.account_id, active=record.active)
+        signer = await accounts.signer(access_key_id)
+        return None if signer is None else _signing_key(signer)
 
     return lookup
 
 
 def _dev_keys(accounts: Accounts) -> Any:
     async def made(access_key_id: str) -> SigningKey:
-        record = await accounts.dev_key(access_key_id)
-        return SigningKey(secret=record.secret, account_id=record.account_id, active=record.active)
+        return _signing_key(await accounts.dev_signer(access_key_id))
 
     return made
+
+
+def _signing_key(signer: Signer) -> SigningKey:
+    key = signer.key
+    return SigningKey(key.secret, key.account_id, active=key.active, account_disabled=signer.account_disabled)
 
 
 def _api_refusal(refused: ApiRefusal, clock: SystemClock) -> Refusal:

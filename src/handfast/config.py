@@ -390,12 +390,13 @@ SETTINGS: tuple[Setting, ...] = (
         metavar="off|aws",
         default="off",
         default_text="off",
-        help="Whether the rate quotas of AWS IoT Core hold for MQTT.",
+        help="Whether the rate quotas of AWS IoT Core hold for MQTT and the API.",
         unit="off or aws",
         more="With aws: per connection 100 publishes a second in and out together, of which more are discarded or, "
         "outbound at QoS 1, delayed, and 512 KB a second in and out together, of which more are delayed; one CONNECT "
         "a second per client id and one retained message a second per topic, of which more are refused. The last "
-        "holds for publishing over HTTPS and the API too.",
+        "holds for publishing over HTTPS and the API too. Per account, region and operation 10 or 15 calls a second of "
+        "the API for certificates, of which more get ThrottlingException.",
         parse=_choice,
         choices=("off", "aws"),
     ),

@@ -57,6 +57,7 @@ async def known_keys(access_key_id: str) -> SigningKey | None:
         KEY_ID: SigningKey(SECRET, ACCOUNT),
         OPERATOR_ID: SigningKey(SECRET, None),
         "AKIDREVOKED": SigningKey(SECRET, ACCOUNT, active=False),
+        "AKIDDISABLED": SigningKey(SECRET, ACCOUNT, account_disabled=True),
     }.get(access_key_id)
 
 

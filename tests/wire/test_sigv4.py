@@ -378,6 +378,15 @@ async def test_two_signatures_are_one_too_many() -> None:
     assert "IncompleteSignatureException" == (await refusal(both)).error.code
 
 
+@pytest.mark.parametrize("parts", [{}, PRESIGNED], ids=["header", "presigned"])
+async def test_only_who_holds_the_secret_learns_that_the_account_is_disabled(parts: dict[str, Any]) -> None:
+    refused = await refusal(signed(key_id="AKIDDISABLED", **parts))
+    assert ("UnauthorizedException", ReasonCode.ACCOUNT_DISABLED) == (refused.error.code, refused.reason)
+    assert f"Account {ACCOUNT} is disabled" in refused.error.message
+    guessed = await refusal(signed(key_id="AKIDDISABLED", secret=SECRET + "x", **parts))
+    assert ReasonCode.API_WRONG_SIGNATURE == guessed.reason
+
+
 @pytest.mark.parametrize("expires", ["0", "604801", "-1", "9999999999", "x", "٣"])
 async def test_a_presigned_lifetime_is_bounded(expires: str) -> None:
     request = signed(**PRESIGNED)
@@ -398,6 +407,13 @@ async def test_in_dev_any_twelve_digits_are_an_account_whatever_the_secret_clock
     assert "UnrecognizedClientException" == (await refusal(signed(key_id="AKIDNOBODY"), dev=dev)).error.code
     assert "InvalidSignatureException" == (await refusal(signed(secret="test"), dev=dev)).error.code
     assert "UnrecognizedClientException" == (await refusal(signed(key_id="000000000000"))).error.code
+
+
+async def test_in_dev_a_disabled_account_stays_disabled() -> None:
+    async def dev(_access_key_id: str) -> SigningKey:
+        return SigningKey("", ACCOUNT, account_disabled=True)
+
+    assert "UnauthorizedException" == (await refusal(signed(key_id=ACCOUNT), dev=dev)).error.code
 
 
 async def test_secrets_do_not_show() -> None:

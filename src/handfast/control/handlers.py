@@ -9,6 +9,7 @@ from handfast.control.context import Handler, answering
 from handfast.control.endpoints import EndpointHandlers, EnsureRegion
 from handfast.control.explain import ExplainHandlers, Refusals
 from handfast.control.policies import PolicyHandlers
+from handfast.control.quotas import CallRates, limited
 from handfast.control.things import ThingHandlers
 from handfast.control.transfers import TransferHandlers
 from handfast.services.accounts import Accounts
@@ -16,8 +17,10 @@ from handfast.services.endpoints import EndpointDirectory
 from handfast.services.registry import Registry
 
 
-def build_handlers(registry: Registry, endpoints: EndpointDirectory, ensure_region: EnsureRegion) -> dict[str, Handler]:
-    """The operations of the `iot` model that are built. Each refuses the operator's key."""
+def build_handlers(
+    registry: Registry, endpoints: EndpointDirectory, ensure_region: EnsureRegion, rates: CallRates | None = None
+) -> dict[str, Handler]:
+    """The operations of the `iot` model that are built. Each refuses the operator's key; `rates` limits an account."""
     handlers = (
         CertificateHandlers(registry.certificates).handlers
         | CACertificateHandlers(registry.ca_certificates).handlers
@@ -26,7 +29,8 @@ def build_handlers(registry: Registry, endpoints: EndpointDirectory, ensure_regi
         | PolicyHandlers(registry.policies).handlers
         | EndpointHandlers(endpoints, ensure_region).handlers
     )
-    return {name: answering(handler) for name, handler in handlers.items()}
+    answered = {name: answering(handler) for name, handler in handlers.items()}
+    return answered if rates is None else {name: limited(rates, name, handler) for name, handler in answered.items()}
 
 
 def build_handfast_handlers(

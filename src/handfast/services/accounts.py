@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
+from dataclasses import dataclass
 
 from handfast.core.identity.ids import AccountId
 from handfast.core.identity.records import AccessKeyRecord, AccountRecord, AccountStatus
 from handfast.errors import (
-    AccessDeniedError,
     InvalidRequestError,
     LimitExceededError,
     ResourceAlreadyExistsError,
@@ -46,6 +45,14 @@ def new_access_key(entropy: Entropy, account_id: AccountId | None, cause: Cause)
         creation_date=cause.at,
         active=True,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """A key as a signature may use it: not at all when it is not `active`, to no avail when its account is disabled."""
+
+    key: AccessKeyRecord
+    account_disabled: bool = False
 
 
 class Accounts:
@@ -161,22 +168,20 @@ class Accounts:
                 raise
             raise _no_key(access_key_id) from None
 
-    async def signing_key(self, access_key_id: str) -> AccessKeyRecord | None:
-        """The key as a signature may use it: `active` is False when it is revoked or its account disabled."""
+    async def signer(self, access_key_id: str) -> Signer | None:
+        """Whose the key is and whether it may sign; None when there is no such key."""
         key = await self._store.access_key(access_key_id)
-        if key is None or key.account_id is None or not key.active:
-            return key
+        if key is None or key.account_id is None:
+            return None if key is None else Signer(key)
         account = await self._store.account(key.account_id)
-        enabled = account is not None and account.status is AccountStatus.ENABLED
-        return key if enabled else dataclasses.replace(key, active=False)
+        return Signer(key, account_disabled=account is None or account.status is not AccountStatus.ENABLED)
 
-    async def dev_key(self, access_key_id: str) -> AccessKeyRecord:
+    async def dev_signer(self, access_key_id: str) -> Signer:
         """
         With `--dev`: the 12-digit access key id is an account of that number, made at first use.
 
         Raises:
             InvalidRequestError: Not twelve digits.
-            AccessDeniedError: The account is disabled.
         """
         if not is_account_id(access_key_id):
             raise InvalidRequestError("With --dev the access key id is a 12-digit account id")
@@ -186,11 +191,11 @@ class Accounts:
         if account is None:
             cause = Cause(actor="handfast:dev", address="", operation="FirstUse", request_id="", at=now)
             await self._try_create(self._account(account_id, "", cause), cause)
-        elif account.status is not AccountStatus.ENABLED:
-            raise AccessDeniedError(f"Account {account_id} is disabled")
-        return AccessKeyRecord(
+        disabled = account is not None and account.status is not AccountStatus.ENABLED
+        key = AccessKeyRecord(
             access_key_id=access_key_id, secret="", account_id=account_id, creation_date=now, active=True
         )
+        return Signer(key, account_disabled=disabled)
 
 
 def _no_account(account_id: str) -> ResourceNotFoundError:

@@ -144,7 +144,7 @@ _TEXTS: dict[ReasonCode, tuple[str, str]] = {
         "Let the client send SNI: connect by the name of the endpoint that is meant.",
     ),
     _CODES.ACCOUNT_DISABLED: (
-        "The account is disabled, so all its devices are refused.",
+        "The account is disabled, so all its devices and access keys are refused.",
         "The operator can enable it again: `handfast account enable`.",
     ),
     # --- certificate

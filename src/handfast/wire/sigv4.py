@@ -27,7 +27,7 @@ from botocore.utils import normalize_url_path
 from handfast.core.identity.caller import Caller
 from handfast.core.identity.ids import AccountId
 from handfast.core.identity.refusal import ReasonCode
-from handfast.errors import InvalidRequestError, ServiceError
+from handfast.errors import InvalidRequestError, ServiceError, UnauthorizedError
 from handfast.wire.errors import (
     IncompleteSignatureError,
     InvalidSignatureError,
@@ -70,11 +70,16 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A SigV4 key. `account_id` is None for the operator's key; an inactive key is answered as an unknown one."""
+    """
+    A SigV4 key. `account_id` is None for the operator's key; an inactive key is answered as an unknown one.
+
+    A key of a disabled account signs as before and may do nothing: only who holds its secret is told.
+    """
 
     secret: str = field(repr=False)
     account_id: AccountId | None
     active: bool = True
+    account_disabled: bool = False
 
 
 KeyLookup = Callable[[str], Awaitable[SigningKey | None]]
@@ -116,7 +121,7 @@ class Pending:
 
 
 class Authenticator:
-    """Verifies who signed a request. Never says which of unknown, revoked or disabled a key is."""
+    """Verifies who signed a request. Never says which of unknown or revoked a key is."""
 
     def __init__(
         self,
@@ -128,7 +133,7 @@ class Authenticator:
     ) -> None:
         """
         Args:
-            keys: Looks an access key id up; `active` false also where its account is disabled.
+            keys: Looks an access key id up.
             clock: The server's time.
             dev: With `--dev`, makes or finds the account named by a 12-digit access key id; its signature,
                 date and session token are then not looked at.
@@ -183,7 +188,7 @@ class Authenticator:
             )
         key = await self._keys(claim.access_key_id)
         if key is None or not key.active:
-            known = "unknown" if key is None else "revoked, or its account is disabled"
+            known = "unknown" if key is None else "revoked"
             raise Refused(
                 UnrecognizedClientError(INVALID_TOKEN),
                 ReasonCode.API_UNKNOWN_KEY,
@@ -194,9 +199,22 @@ class Authenticator:
         return Pending(claim, key)
 
     def finish(self, pending: Pending, request: HttpRequest) -> None:
-        """Recompute the signature over the request with its body; raises Refused when it differs."""
-        if pending.trusted:
-            return
+        """
+        Recompute the signature over the request with its body.
+
+        Raises:
+            Refused: It differs, or the account that the key belongs to is disabled.
+        """
+        if not pending.trusted:
+            self._compare(pending, request)
+        if pending.key.account_disabled:
+            raise Refused(
+                UnauthorizedError(f"Account {pending.key.account_id} is disabled; an operator can enable it again."),
+                ReasonCode.ACCOUNT_DISABLED,
+            )
+
+    @staticmethod
+    def _compare(pending: Pending, request: HttpRequest) -> None:
         content_hash = hashlib.sha256(request.body).hexdigest() if request.body else EMPTY_SHA256
         stated = request.header("x-amz-content-sha256")
         if stated is not None and stated != content_hash and not (stated == UNSIGNED_PAYLOAD and request.secure):

@@ -207,6 +207,9 @@ class ApiApplication:
             name = call.operation.name if call.operation else call.method
             log.exception("%s failed", name, extra={"request_id": call.request_id})
             error = InternalFailureError("An internal failure occurred.")
+        if isinstance(error, ServiceUnavailableError) and not _models(call.operation, error):
+            # DescribeEndpoint: what it does not model is its internal failure, which clients retry all the same.
+            error = InternalFailureError(error.message)
         if error is not None:
             model = call.service.model if call.service else None
             response = error_response(error, model)
@@ -287,6 +290,11 @@ class ApiApplication:
                 region=call.region,
             )
         )
+
+
+def _models(operation: Operation | None, error: ServiceError) -> bool:
+    """Whether the operation has the error; before it is known, any is fine."""
+    return operation is None or error.code in operation.errors
 
 
 __all__ = ["ApiApplication", "ApiRefusal", "Caller", "Handler", "MountedService"]

@@ -10,14 +10,13 @@ from tests.support.registry import SCOPE, FakeClock, FakeEntropy, account, cause
 
 from handfast.core.identity.records import AccountStatus
 from handfast.errors import (
-    AccessDeniedError,
     InvalidRequestError,
     LimitExceededError,
     ResourceAlreadyExistsError,
     ResourceNotFoundError,
 )
 from handfast.ports import Change, ChangeKind
-from handfast.services.accounts import ACCESS_KEYS_MAX, Accounts, is_account_id
+from handfast.services.accounts import ACCESS_KEYS_MAX, Accounts, Signer, is_account_id
 from handfast.storage.sql import SQLStore
 
 DISABLED, ENABLED = AccountStatus.DISABLED, AccountStatus.ENABLED
@@ -65,7 +64,7 @@ async def test_what_is_no_account_id_is_refused(accounts: Accounts, text: str) -
     with pytest.raises(ResourceNotFoundError):
         await accounts.describe(text)
     with pytest.raises(InvalidRequestError):
-        await accounts.dev_key(text)
+        await accounts.dev_signer(text)
 
 
 @pytest.mark.parametrize("name", ["a" * 129, "bell\a", "esc\x1b[31m", "line\nfeed", "\ud800"])
@@ -82,27 +81,25 @@ async def test_a_key_has_the_form_that_aws_tools_expect_and_signs_for_its_accoun
     assert set("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") >= set(key.access_key_id)
     assert 40 == len(key.secret)
     assert key.secret not in repr(key)
-    assert key == await accounts.signing_key(key.access_key_id)
-    assert await accounts.signing_key("AKIAUNKNOWN") is None
+    assert Signer(key) == await accounts.signer(key.access_key_id)
+    assert await accounts.signer("AKIAUNKNOWN") is None
 
 
-async def test_a_revoked_key_and_a_disabled_accounts_key_are_inactive(accounts: Accounts) -> None:
+async def test_a_revoked_key_is_inactive_and_a_disabled_accounts_key_is_told_apart(accounts: Accounts) -> None:
     made = await accounts.create(cause(), name="")
     revoked, kept = [await accounts.create_key(cause(), made.account_id) for _ in range(2)]
     await accounts.revoke_key(cause(), revoked.access_key_id, made.account_id)
     await accounts.revoke_key(cause(), revoked.access_key_id, made.account_id)
 
-    async def active(access_key_id: str) -> bool:
-        key = await accounts.signing_key(access_key_id)
-        assert key is not None
-        return key.active
+    async def seen() -> list[tuple[bool, bool]]:
+        signers = [await accounts.signer(key.access_key_id) for key in (revoked, kept)]
+        return [(signer.key.active, signer.account_disabled) for signer in signers if signer is not None]
 
-    assert [False, True] == [await active(key.access_key_id) for key in (revoked, kept)]
+    assert [(False, False), (True, False)] == await seen()
     assert DISABLED is (await accounts.set_status(cause(), made.account_id, DISABLED)).status
-    assert not await active(kept.access_key_id)
+    assert [(False, True), (True, True)] == await seen()
     await accounts.set_status(cause(), made.account_id, ENABLED)
-    assert await active(kept.access_key_id)
-    assert not await active(revoked.access_key_id)
+    assert [(False, False), (True, False)] == await seen()
 
 
 async def test_a_key_of_another_account_is_not_revoked_by_the_way(accounts: Accounts) -> None:
@@ -148,16 +145,15 @@ async def test_what_does_not_exist_is_not_found(accounts: Accounts) -> None:
 
 async def test_in_dev_mode_an_account_is_made_by_its_first_use(accounts: Accounts, notified: list[Change]) -> None:
     for _ in range(2):
-        key = await accounts.dev_key("000000000007")
-        assert ("000000000007", True) == (key.account_id, key.active)
+        signer = await accounts.dev_signer("000000000007")
+        assert ("000000000007", True, False) == (signer.key.account_id, signer.key.active, signer.account_disabled)
     assert [Change(ChangeKind.ACCOUNT, None, "000000000007")] == notified
     assert [] == await accounts.list_keys("000000000007")
     await accounts.set_status(cause(), "000000000007", DISABLED)
-    with pytest.raises(AccessDeniedError):
-        await accounts.dev_key("000000000007")
+    assert (await accounts.dev_signer("000000000007")).account_disabled
 
 
 async def test_two_first_uses_at_once_make_one_account(store: SQLStore, accounts: Accounts) -> None:
     await store.create_account(account(SCOPE), cause())
-    assert SCOPE.account == (await accounts.dev_key(SCOPE.account)).account_id
+    assert SCOPE.account == (await accounts.dev_signer(SCOPE.account)).key.account_id
     assert 1 == len(await accounts.list_all())

@@ -117,7 +117,8 @@ def forbidden(status: CertificateStatus | None, event: CertificateEvent, certifi
     if event is _E.UPDATE_TO_REGISTER_INACTIVE:
         return InvalidRequestError("REGISTER_INACTIVE is deprecated; use INACTIVE")
     if event in _SETTLED:
-        return TransferAlreadyCompletedError(f"No transfer of certificate {certificate_id} is pending (it is {status})")
+        # Without the status: who asks may be the other side, to whom what came of the certificate is not told.
+        return TransferAlreadyCompletedError(f"No transfer of certificate {certificate_id} is pending")
     if event is _E.TRANSFER:
         return CertificateStateError(
             f"Certificate must be INACTIVE to be transferred, not {status}. Id: {certificate_id}"
