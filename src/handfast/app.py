@@ -211,13 +211,12 @@ class Plane:
 
         registry = Registry(store, issuer, self._entropy, self._notify)
         stack.push_async_callback(registry.settle)
+        rates = CallRates() if settings.quotas == "aws" else None
         api = ApiApplication(
             [
                 MountedService(
                     load_service("iot"),
-                    build_handlers(
-                        registry, self._endpoints, self._ensure_region, CallRates() if settings.quotas == "aws" else None
-                    ),
+                    build_handlers(registry, self._endpoints, self._ensure_region, rates),
                     IOT_SIGNING_NAMES,
                 ),
                 MountedService(load_service("iot-data"), DataHandlers(gateway).handlers(), DATA_SIGNING_NAMES),

@@ -23,10 +23,9 @@ def admitted(rates: CallRates, operation: str, scope: Scope | None = SCOPE, *, t
     for _ in range(tries):
         try:
             rates.admit(caller(scope), operation)
-        except ThrottlingError as error:
-            assert operation in error.message
-        else:
-            count += 1
+        except ThrottlingError:
+            continue
+        count += 1
     return count
 
 

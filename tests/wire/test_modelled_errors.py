@@ -1,0 +1,474 @@
+"""
+Each error that the model gives an operation is provoked, and each operation answered, with botocore at the other end.
+
+The API as `serve` mounts it, over a real store, without sockets: botocore
+serialises and signs the request and parses what comes back. Only the failures
+of the store are made up. A test compares the table with the model, so that no
+error of a certificate operation is forgotten.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from tests.support import inprocess
+from tests.support.registry import ALLOW, FakeIssuer, FakeRefusals, access_key, account, cause, sqlite_store
+from tests.support.strict import check_answer, issue, leaf, own_ca, register_ca
+
+from handfast.control.handlers import build_handlers
+from handfast.control.quotas import CallRates
+from handfast.core.identity.ids import AccountId, Scope
+from handfast.core.identity.records import AccountStatus
+from handfast.errors import StoreUnavailable
+from handfast.ports import Change
+from handfast.services.accounts import Accounts
+from handfast.services.endpoints import EndpointDirectory
+from handfast.services.registry import Registry
+from handfast.telemetry.clock import SystemClock
+from handfast.telemetry.entropy import SystemEntropy
+from handfast.wire.sigv4 import Authenticator, SigningKey
+from handfast.wire.skeleton import ApiApplication, MountedService
+from handfast.wire.spec import load_service
+
+REGION = "us-east-1"
+UNKNOWN = "ab" * 32
+MINE, THEIRS = AccountId("123456789012"), AccountId("210987654321")
+
+OPERATIONS = (
+    "AcceptCertificateTransfer",
+    "CancelCertificateTransfer",
+    "CreateCertificateFromCsr",
+    "CreateKeysAndCertificate",
+    "DeleteCACertificate",
+    "DeleteCertificate",
+    "DeleteRegistrationCode",
+    "DescribeCACertificate",
+    "DescribeCertificate",
+    "DescribeEndpoint",
+    "GetRegistrationCode",
+    "ListCACertificates",
+    "ListCertificates",
+    "ListCertificatesByCA",
+    "ListOutgoingCertificates",
+    "RegisterCACertificate",
+    "RegisterCertificate",
+    "RegisterCertificateWithoutCA",
+    "RejectCertificateTransfer",
+    "TransferCertificate",
+    "UpdateCACertificate",
+    "UpdateCertificate",
+)
+
+
+class FaultyStore:
+    """The store, until `failure` is set: then whatever is asked of it ends with that."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.failure: Exception | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            if self.failure is not None:
+                raise self.failure
+            return await method(*args, **kwargs)
+
+        return call
+
+
+class SecondByCall:
+    """A second passes with every reading, so that no quota is reached, until time is `still`."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+        self.still = False
+
+    def __call__(self) -> float:
+        if not self.still:
+            self.at += 1
+        return self.at
+
+
+class World:
+    """The control plane in this process; `mine` and `theirs` are botocore clients of two accounts."""
+
+    def __init__(self, directory: Path) -> None:
+        self.run = inprocess._runner().run
+        self.stack = AsyncExitStack()
+        self.time = SecondByCall()
+        self.run(self._open(directory))
+        self.mine, self.theirs = self.client(1), self.client(2)
+
+    async def _open(self, directory: Path) -> None:
+        real = await self.stack.enter_async_context(sqlite_store(directory))
+        for number, owner in ((1, MINE), (2, THEIRS)):
+            await real.create_account(account(Scope(owner, REGION)), cause())
+            await real.add_access_key(access_key(number, account_id=owner), cause())
+        self.store = FaultyStore(real)
+        clock, entropy = SystemClock(), SystemEntropy()
+        self.endpoints = EndpointDirectory(self.store, entropy, "example.test", self._notify)  # type: ignore[arg-type]
+        registry = Registry(self.store, FakeIssuer(), entropy, self._notify)  # type: ignore[arg-type]
+        self.accounts = Accounts(real, entropy, clock, self._notify)
+        handlers = build_handlers(registry, self.endpoints, self._ensure_region, CallRates(self.time))
+        self.application = ApiApplication(
+            [MountedService(load_service("iot"), handlers)],
+            Authenticator(self._key, clock),
+            clock,
+            entropy,
+            FakeRefusals().kept.append,  # type: ignore[arg-type]
+        )
+
+    async def _notify(self, changes: Sequence[Change]) -> None:
+        await self.endpoints.changed(changes)
+
+    async def _ensure_region(self, _region: str) -> None:
+        return None
+
+    async def _key(self, access_key_id: str) -> SigningKey | None:
+        signer = await self.accounts.signer(access_key_id)
+        if signer is None:
+            return None
+        return SigningKey(
+            signer.key.secret,
+            signer.key.account_id,
+            active=signer.key.active,
+            account_disabled=signer.account_disabled,
+        )
+
+    def client(self, number: int, region: str = REGION) -> Any:
+        key = access_key(number)
+        made = inprocess.client("iot", self.application, key_id=key.access_key_id, secret=key.secret, region=region)
+        made.meta.events.register("after-call.iot", check_answer)
+        return made
+
+    def enabled(self, status: AccountStatus) -> None:
+        self.run(self.accounts.set_status(cause(), MINE, status))
+
+    # what the table below builds on
+
+    def certificate(self, **members: Any) -> str:
+        return str(self.mine.register_certificate_without_ca(certificatePem=leaf(), **members)["certificateId"])
+
+    def ca(self, **members: Any) -> str:
+        return str(register_ca(self.mine, own_ca(), **members)["certificateId"])
+
+    def offer(self, giver: Any, taker: AccountId) -> str:
+        made = giver.register_certificate_without_ca(certificatePem=leaf())["certificateId"]
+        giver.transfer_certificate(certificateId=made, targetAwsAccount=taker)
+        return str(made)
+
+    def attached(self) -> str:
+        made = self.certificate()
+        name = f"policy-{made[:16]}"
+        self.mine.create_policy(policyName=name, policyDocument=ALLOW)
+        self.mine.attach_policy(policyName=name, target=f"arn:aws:iot:{REGION}:{MINE}:cert/{made}")
+        return made
+
+    def proven(self, name: str | None = None, **members: Any) -> dict[str, Any]:
+        ca = own_ca(name)
+        proof = issue(ca, self.mine.get_registration_code()["registrationCode"])
+        return {"caCertificate": ca.pem, "verificationCertificate": proof} | members
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    made = World(tmp_path_factory.mktemp("world"))
+    yield made
+    made.run(made.stack.aclose())
+
+
+Members = dict[str, Any]
+
+
+def _call(client: Any, operation: str, members: Members) -> Any:
+    return client._make_api_call(operation, members)  # by the operation's own name
+
+
+def _leaf_of_a_ca(world: World) -> Members:
+    ca = own_ca()
+    register_ca(world.mine, ca)
+    return {"certificatePem": issue(ca)}
+
+
+def _code(world: World) -> Members:
+    world.mine.get_registration_code()
+    return {}
+
+
+def _nothing(_world: World) -> Members:
+    return {}
+
+
+def _new_account_has_no_endpoint(world: World) -> Members:
+    world.endpoints._prefixes.clear()  # as in a process that has just started, before anyone asked
+    return {}
+
+
+GOOD: dict[str, Callable[[World], Members]] = {
+    "AcceptCertificateTransfer": lambda w: {"certificateId": w.offer(w.theirs, MINE)},
+    "CancelCertificateTransfer": lambda w: {"certificateId": w.offer(w.mine, THEIRS)},
+    "CreateCertificateFromCsr": lambda _: {"certificateSigningRequest": "good"},
+    "CreateKeysAndCertificate": _nothing,
+    "DeleteCACertificate": lambda w: {"certificateId": w.ca(setAsActive=False)},
+    "DeleteCertificate": lambda w: {"certificateId": w.certificate()},
+    "DeleteRegistrationCode": _code,
+    "DescribeCACertificate": lambda w: {"certificateId": w.ca()},
+    "DescribeCertificate": lambda w: {"certificateId": w.certificate()},
+    "DescribeEndpoint": _new_account_has_no_endpoint,
+    "GetRegistrationCode": _nothing,
+    "ListCACertificates": _nothing,
+    "ListCertificates": _nothing,
+    "ListCertificatesByCA": lambda _: {"caCertificateId": UNKNOWN},
+    "ListOutgoingCertificates": _nothing,
+    "RegisterCACertificate": lambda w: w.proven(),
+    "RegisterCertificate": _leaf_of_a_ca,
+    "RegisterCertificateWithoutCA": lambda _: {"certificatePem": leaf()},
+    "RejectCertificateTransfer": lambda w: {"certificateId": w.offer(w.theirs, MINE)},
+    "TransferCertificate": lambda w: {"certificateId": w.certificate(), "targetAwsAccount": THEIRS},
+    "UpdateCACertificate": lambda w: {"certificateId": w.ca(), "newStatus": "INACTIVE"},
+    "UpdateCertificate": lambda w: {"certificateId": w.certificate(), "newStatus": "ACTIVE"},
+}
+"""A call of each operation that succeeds."""
+
+
+def _twice(register: str) -> Callable[[World], Members]:
+    def again(world: World) -> Members:
+        members = GOOD[register](world)
+        _call(world.mine, register, members)
+        return members
+
+    return again
+
+
+def _settled(giver: str) -> Callable[[World], Members]:
+    def done(world: World) -> Members:
+        if giver == "mine":
+            made = world.offer(world.mine, THEIRS)
+            world.theirs.accept_certificate_transfer(certificateId=made)
+        else:
+            made = world.offer(world.theirs, MINE)
+            world.theirs.cancel_certificate_transfer(certificateId=made)
+        return {"certificateId": made}
+
+    return done
+
+
+def _unregistered_ca(_world: World) -> Members:
+    return {"certificatePem": issue(own_ca())}
+
+
+def _same_name_and_key(world: World) -> Members:
+    one = own_ca()
+    for ca in (one, own_ca(one.name, key=one.key)):
+        register_ca(world.mine, ca)
+    return {"certificatePem": issue(one)}
+
+
+def _expired() -> str:
+    now = dt.datetime.now(dt.UTC)
+    span = {"not_before": now - dt.timedelta(days=9), "not_after": now - dt.timedelta(days=1)}
+    return issue(own_ca(), **span)
+
+
+def _eleventh(world: World) -> Members:
+    name = own_ca().name
+    for _ in range(10):
+        world.mine.register_ca_certificate(caCertificate=own_ca(name).pem, certificateMode="SNI_ONLY")
+    return {"caCertificate": own_ca(name).pem, "certificateMode": "SNI_ONLY"}
+
+
+def _no_code(world: World) -> Members:
+    world.mine.get_registration_code()
+    world.mine.delete_registration_code()
+    return {}
+
+
+def _id(**members: Any) -> Callable[[World], Members]:
+    return lambda _world: {"certificateId": UNKNOWN} | members
+
+
+OWN: dict[tuple[str, str], Callable[[World], Members]] = {
+    ("AcceptCertificateTransfer", "ResourceNotFoundException"): _id(),
+    ("AcceptCertificateTransfer", "TransferAlreadyCompletedException"): _settled("theirs"),
+    ("CancelCertificateTransfer", "ResourceNotFoundException"): _id(),
+    ("CancelCertificateTransfer", "TransferAlreadyCompletedException"): _settled("mine"),
+    ("DeleteCACertificate", "CertificateStateException"): lambda w: {"certificateId": w.ca()},
+    ("DeleteCACertificate", "ResourceNotFoundException"): _id(),
+    ("DeleteCertificate", "CertificateStateException"): lambda w: {"certificateId": w.certificate(status="ACTIVE")},
+    ("DeleteCertificate", "DeleteConflictException"): lambda w: {"certificateId": w.attached()},
+    ("DeleteCertificate", "ResourceNotFoundException"): _id(),
+    ("DeleteRegistrationCode", "ResourceNotFoundException"): _no_code,
+    ("DescribeCACertificate", "ResourceNotFoundException"): _id(),
+    ("DescribeCertificate", "ResourceNotFoundException"): _id(),
+    ("RegisterCACertificate", "CertificateValidationException"): lambda w: w.proven(caCertificate=leaf()),
+    ("RegisterCACertificate", "LimitExceededException"): _eleventh,
+    ("RegisterCACertificate", "RegistrationCodeValidationException"): lambda w: (
+        lambda ca: {"caCertificate": ca.pem, "verificationCertificate": issue(ca, "not the code")}
+    )(own_ca()),
+    ("RegisterCACertificate", "ResourceAlreadyExistsException"): _twice("RegisterCACertificate"),
+    ("RegisterCACertificate", "ResourceNotFoundException"): lambda w: w.proven(
+        registrationConfig={"templateName": "none"}
+    ),
+    ("RegisterCertificate", "CertificateConflictException"): _same_name_and_key,
+    ("RegisterCertificate", "CertificateStateException"): lambda w: _leaf_of_a_ca(w) | {"status": "PENDING_ACTIVATION"},
+    ("RegisterCertificate", "CertificateValidationException"): _unregistered_ca,
+    ("RegisterCertificate", "ResourceAlreadyExistsException"): _twice("RegisterCertificate"),
+    ("RegisterCertificateWithoutCA", "CertificateStateException"): lambda _: {
+        "certificatePem": leaf(),
+        "status": "PENDING_ACTIVATION",
+    },
+    ("RegisterCertificateWithoutCA", "CertificateValidationException"): lambda _: {"certificatePem": _expired()},
+    ("RegisterCertificateWithoutCA", "ResourceAlreadyExistsException"): _twice("RegisterCertificateWithoutCA"),
+    ("RejectCertificateTransfer", "ResourceNotFoundException"): _id(),
+    ("RejectCertificateTransfer", "TransferAlreadyCompletedException"): _settled("theirs"),
+    ("TransferCertificate", "CertificateStateException"): lambda w: {
+        "certificateId": w.certificate(status="ACTIVE"),
+        "targetAwsAccount": THEIRS,
+    },
+    ("TransferCertificate", "ResourceNotFoundException"): _id(targetAwsAccount=THEIRS),
+    ("TransferCertificate", "TransferConflictException"): lambda w: {
+        "certificateId": w.attached(),
+        "targetAwsAccount": THEIRS,
+    },
+    ("UpdateCACertificate", "ResourceNotFoundException"): _id(newStatus="ACTIVE"),
+    ("UpdateCertificate", "CertificateStateException"): lambda w: {
+        "certificateId": w.certificate(status="REVOKED"),
+        "newStatus": "ACTIVE",
+    },
+    ("UpdateCertificate", "ResourceNotFoundException"): _id(newStatus="ACTIVE"),
+}
+"""How each operation's own errors are provoked."""
+
+INVALID: dict[str, Members] = {
+    "CreateCertificateFromCsr": {"certificateSigningRequest": "bad"},
+    "DescribeEndpoint": {"endpointType": "iot:Abc"},
+    "ListCACertificates": {"marker": "AAAA"},
+    "ListCertificates": {"marker": "AAAA"},
+    "ListCertificatesByCA": {"caCertificateId": "g" * 64},
+    "ListOutgoingCertificates": {"marker": "AAAA"},
+    "RegisterCACertificate": {"certificateMode": "SNI_ONLY"},
+    "RegisterCertificate": {"status": "REGISTER_INACTIVE"},
+    "RegisterCertificateWithoutCA": {"status": "REGISTER_INACTIVE"},
+    "TransferCertificate": {"targetAwsAccount": MINE},
+    "UpdateCACertificate": {"newStatus": "REVOKED"},
+    "UpdateCertificate": {"newStatus": "REGISTER_INACTIVE"},
+}
+"""What makes a good call invalid; an id that is not hexadecimal for the others, and where there is no member at
+all, a region that is none."""
+
+
+# --- errors that operations have in common
+
+
+def _fails(client: Any, operation: str, members: Members) -> ClientError:
+    with pytest.raises(ClientError) as caught:
+        _call(client, operation, members)
+    return caught.value
+
+
+def _invalid(world: World, operation: str) -> ClientError:
+    if operation in ("CreateKeysAndCertificate", "GetRegistrationCode"):
+        return _fails(world.client(1, "1-nowhere"), operation, {})
+    return _fails(world.mine, operation, GOOD[operation](world) | INVALID.get(operation, {"certificateId": "g" * 64}))
+
+
+def _throttled(world: World, operation: str) -> ClientError:
+    members = GOOD[operation](world)
+    world.time.still = True
+    try:
+        for _ in range(15):
+            try:
+                _call(world.mine, operation, members)
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "ThrottlingException":
+                    return error  # what does not succeed twice counts as a call all the same
+        return _fails(world.mine, operation, members)
+    finally:
+        world.time.still = False
+
+
+def _unauthorized(world: World, operation: str) -> ClientError:
+    members = GOOD[operation](world)
+    world.enabled(AccountStatus.DISABLED)
+    try:
+        return _fails(world.mine, operation, members)
+    finally:
+        world.enabled(AccountStatus.ENABLED)
+
+
+def _store_fails(failure: Exception) -> Callable[[World, str], ClientError]:
+    def provoke(world: World, operation: str) -> ClientError:
+        members = GOOD[operation](world)
+        world.store.failure = failure
+        try:
+            error = _fails(world.mine, operation, members)
+        finally:
+            world.store.failure = None
+        _call(world.mine, operation, members)  # the very same call succeeds when the store is back
+        return error
+
+    return provoke
+
+
+COMMON: dict[str, Callable[[World, str], ClientError]] = {
+    "InternalFailureException": _store_fails(RuntimeError("a bug")),
+    "InvalidRequestException": _invalid,
+    "ServiceUnavailableException": _store_fails(StoreUnavailable("the disk is gone")),
+    "ThrottlingException": _throttled,
+    "UnauthorizedException": _unauthorized,
+}
+
+
+def _modelled() -> list[tuple[str, str]]:
+    """Of botocore's own model, not of ours."""
+    from botocore.session import Session
+
+    model = Session().get_service_model("iot")
+    return [
+        (operation, shape.name) for operation in OPERATIONS for shape in model.operation_model(operation).error_shapes
+    ]
+
+
+def test_every_modelled_error_has_its_provocation_and_every_provocation_its_error() -> None:
+    modelled = set(_modelled())
+    provoked = OWN.keys() | {(operation, error) for operation, error in modelled if error in COMMON}
+    assert modelled == provoked
+    assert set(OPERATIONS) == GOOD.keys()
+
+
+@pytest.mark.parametrize(("operation", "code"), _modelled(), ids=lambda name: str(name).removesuffix("Exception"))
+def test_a_modelled_error_arrives_as_it_is_modelled(world: World, operation: str, code: str) -> None:
+    if code in COMMON:
+        error = COMMON[code](world, operation)
+    else:
+        error = _fails(world.mine, operation, OWN[operation, code](world))
+    shapes = {shape.name: shape for shape in world.mine.meta.service_model.operation_model(operation).error_shapes}
+    response = error.response
+    assert code == response["Error"]["Code"], response
+    assert code == type(error).__name__, "botocore's own class"
+    assert shapes[code].metadata["error"]["httpStatusCode"] == response["ResponseMetadata"]["HTTPStatusCode"]
+    assert response["Error"]["Message"]
+    for member in shapes[code].members.keys() - {"message"}:
+        assert response[member], f"{code} has {member}"
+    if "resourceArn" in shapes[code].members:
+        kind = "cacert" if operation == "RegisterCACertificate" else "cert"
+        assert f"arn:aws:iot:{REGION}:{MINE}:{kind}/{response['resourceId']}" == response["resourceArn"]
+
+
+def test_a_store_that_is_silent_is_an_internal_failure_where_nothing_else_is_modelled(world: World) -> None:
+    error = _store_fails(StoreUnavailable("the disk is gone"))(world, "DescribeEndpoint")
+    assert isinstance(error, world.mine.exceptions.InternalFailureException)
+
+
+def test_what_went_wrong_inside_is_not_told(world: World) -> None:
+    for failure in (RuntimeError("the secret path"), StoreUnavailable("the secret path")):
+        error = _store_fails(failure)(world, "UpdateCertificate")
+        assert "secret" not in str(error.response)
