@@ -22,6 +22,7 @@ import structlog
 import uvloop
 
 from handfast import __version__
+from handfast.backups import Backups
 from handfast.bus.local import LocalBus
 from handfast.cli.screens import ServeInfo, start_screen
 from handfast.config import Settings, secret_from_file
@@ -146,8 +147,11 @@ class Plane:
             stack.callback(sock.close)
 
         # The store first: its lock is what keeps a second process out of the directory.
-        store = await SQLStore.open(settings.database_url or data_dir / "handfast.db", passphrase=key_passphrase)
+        registry_at = settings.database_url or data_dir / "handfast.db"
+        store = await SQLStore.open(registry_at, passphrase=key_passphrase, announce=_say)
         stack.push_async_callback(store.close)
+        backups = Backups(data_dir, registry_at, self._clock)
+        stack.push_async_callback(backups.close)
         sessions = SQLiteSessions(data_dir / "sessions.db")
         stack.push_async_callback(sessions.close)
         archive = SQLiteRefusals(data_dir / "refusals.db")
@@ -222,7 +226,9 @@ class Plane:
                 MountedService(load_service("iot-data"), DataHandlers(gateway).handlers(), DATA_SIGNING_NAMES),
                 MountedService(
                     load_service("handfast"),
-                    build_handfast_handlers(registry, accounts, self._endpoints, self._ensure_region, refusals),
+                    build_handfast_handlers(
+                        registry, accounts, self._endpoints, self._ensure_region, refusals, backups
+                    ),
                 ),
             ],
             Authenticator(_key_lookup(accounts), self._clock, dev=_dev_keys(accounts) if settings.dev else None),
@@ -496,7 +502,7 @@ def implemented_operations() -> Mapping[str, Collection[str]]:
     return {
         "iot": frozenset(build_handlers(nothing, nothing, nothing)),
         "iot-data": frozenset(DataHandlers(nothing).handlers()),
-        "handfast": frozenset(build_handfast_handlers(nothing, nothing, nothing, nothing, nothing)),
+        "handfast": frozenset(build_handfast_handlers(nothing, nothing, nothing, nothing, nothing, nothing)),
     }
 
 

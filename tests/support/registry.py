@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from handfast.control.backups import BackupMaker
 from handfast.control.context import Handler
 from handfast.control.handlers import build_handfast_handlers, build_handlers
 from handfast.core.identity.caller import Caller
@@ -40,6 +41,7 @@ from handfast.core.identity.refusal import Refusal
 from handfast.errors import CertificateInputError
 from handfast.ports import Cause, Change
 from handfast.services.accounts import Accounts
+from handfast.services.backup import Backup
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.registry import Registry
 from handfast.storage.sql import SQLStore
@@ -251,6 +253,13 @@ class FakeRefusals:
         return self.kept
 
 
+class NoBackups:
+    """For tests that make none."""
+
+    async def create(self) -> Backup:
+        raise AssertionError("a backup was asked for")
+
+
 def caller(scope: Scope | None = SCOPE, *, region: str = "us-east-1") -> Caller:
     """A caller of the scope; None for the operator."""
     return Caller(
@@ -280,7 +289,7 @@ class Plane:
         return await self.handlers[operation](ctx or caller(), **members)
 
 
-async def make_plane(store: SQLStore) -> Plane:
+async def make_plane(store: SQLStore, *, backups: BackupMaker | None = None) -> Plane:
     """Services and handlers over the store, as the composition root makes them."""
     entropy, clock = FakeEntropy(), FakeClock()
     notified: list[Change] = []
@@ -299,6 +308,6 @@ async def make_plane(store: SQLStore) -> Plane:
     accounts = Accounts(store, entropy, clock, notify)
     refusals = FakeRefusals()
     handlers = build_handlers(registry, endpoints, ensure_region) | build_handfast_handlers(
-        registry, accounts, endpoints, ensure_region, refusals
+        registry, accounts, endpoints, ensure_region, refusals, backups or NoBackups()
     )
     return Plane(store, registry, accounts, endpoints, refusals, notified, regions, handlers)

@@ -87,9 +87,9 @@ OUTER = {
     "keystore": {"core", "ports", "datadir"},
     "telemetry": {"core", "ports"},
 }
-COMPOSITION = frozenset({"app", "front", "listeners", "http_server", "pki"})
+COMPOSITION = frozenset({"app", "backups", "front", "listeners", "http_server", "pki"})
 """The composition root and its parts: they introduce the adapters to each other."""
-STARTS = {"cli.serve": {"app"}, "cli.roots": {"pki"}}
+STARTS = {"cli.serve": {"app"}, "cli.roots": {"pki"}, "cli.backup": {"backups"}}
 """A command that runs something of the composition root asks it to."""
 
 

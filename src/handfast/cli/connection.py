@@ -80,11 +80,13 @@ def find_server(
     return _local(data_directory(data_dir), profile or (OPERATOR_PROFILE if operator else ACCOUNT_PROFILE), region)
 
 
-def handfast_api(server: ServerAddress) -> Any:
-    """A client of /handfast/v1."""
+def handfast_api(server: ServerAddress, *, patience_s: float | None = None) -> Any:
+    """A client of /handfast/v1; with `patience_s` for what takes long and must not be asked twice."""
     from handfast.wire.client import handfast_client
 
-    return handfast_client(server.api, server.region, server.access_key_id, server.secret, server.ca_bundle)
+    return handfast_client(
+        server.api, server.region, server.access_key_id, server.secret, server.ca_bundle, patience_s=patience_s
+    )
 
 
 def iot_api(server: ServerAddress) -> Any:
@@ -122,6 +124,14 @@ def calling(server: ServerAddress) -> Iterator[None]:
         raise CallFailed(
             f"{server.api} did not answer: {printable(str(error), limit=400)}; is the server running?"
         ) from None
+
+
+def server_runs(data_dir: Path) -> bool:
+    """Whether `serve.json` names a process that is there."""
+    try:
+        return _alive(int(json.loads((data_dir / SERVE_FILE).read_text(encoding="utf-8"))["pid"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def resolves(name: str) -> bool:

@@ -33,6 +33,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("ca", "handfast.cli.ca", "ca_app"),
     Command("cert", "handfast.cli.cert", "cert_app"),
     Command("account", "handfast.cli.account", "account_app"),
+    Command("backup", "handfast.cli.backup", "backup"),
+    Command("restore", "handfast.cli.backup", "restore"),
     Command("explain", "handfast.cli.explain", "explain"),
     Command("hosts", "handfast.cli.hosts", "hosts"),
     Command("coverage", "handfast.cli.coverage", "coverage"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from handfast.control.accounts import AccountHandlers
+from handfast.control.backups import BackupHandlers, BackupMaker
 from handfast.control.ca_certificates import CACertificateHandlers
 from handfast.control.certificates import CertificateHandlers
 from handfast.control.context import Handler, answering
@@ -39,6 +40,7 @@ def build_handfast_handlers(
     endpoints: EndpointDirectory,
     ensure_region: EnsureRegion,
     refusals: Refusals,
+    backups: BackupMaker,
 ) -> dict[str, Handler]:
     """The operations of /handfast/v1. Those on accounts and keys need the operator's key."""
     handlers = (
@@ -46,5 +48,6 @@ def build_handfast_handlers(
         | TransferHandlers(registry.transfers).own_handlers
         | EndpointHandlers(endpoints, ensure_region).own_handlers
         | ExplainHandlers(refusals).handlers
+        | BackupHandlers(backups).handlers
     )
     return {name: answering(handler) for name, handler in handlers.items()}

@@ -9,7 +9,9 @@ engine can run the same ones.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import datetime as dt
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -35,9 +37,13 @@ from handfast.errors import ConfigurationError, StoreConflict
 from handfast.ports import Cause, Change, Cursor, Page, PageRequest
 from handfast.storage import accounts, ca_certificates, journal, policies, principals, things, tombstones, transfers
 from handfast.storage import certificates as device_certificates
+from handfast.storage.before_upgrade import keep_copy
 from handfast.storage.migrate import upgrade
+from handfast.storage.migrations import HEAD
 from handfast.storage.secretbox import SecretBox
 from handfast.storage.sqlite import SQLiteDatabase
+
+_log = logging.getLogger(__name__)
 
 _SQLITE_SCHEME = "sqlite:///"
 
@@ -52,25 +58,38 @@ class SQLStore:
         self._write = database.write
 
     @classmethod
-    async def open(cls, url_or_path: str | Path, *, passphrase: bytes | None = None) -> SQLStore:
+    async def open(
+        cls,
+        url_or_path: str | Path,
+        *,
+        passphrase: bytes | None = None,
+        announce: Callable[[str], None] = _log.info,
+    ) -> SQLStore:
         """
-        The store, its schema at this version's.
+        The store, its schema at this version's; an older one is copied to `backups/` and then migrated.
 
         Args:
             url_or_path: The database file, or `sqlite:///PATH`. Its directory
                 exists and serves one process at a time.
             passphrase: Encrypts the access-key secrets. Once given, always needed.
+            announce: Told in one line that the schema is migrated, and where
+                the copy is.
 
         Raises:
-            ConfigurationError: In use, unusable, of a newer version, or the
-                wrong passphrase: one line saying what to do.
+            ConfigurationError: In use, unusable, of a newer version, of an
+                older one that cannot be copied first, or the wrong
+                passphrase: one line saying what to do.
         """
-        path = _path(url_or_path)
+        path = registry_path(url_or_path)
         box: SecretBox | None = None
+
+        def copy(revision: str) -> None:
+            kept = keep_copy(path, HEAD, dt.datetime.now(dt.UTC))
+            announce(f"Migrating {path} from schema {revision} to {HEAD}; as it was it is kept in {kept}")
 
         def prepare(connection: Connection) -> None:
             nonlocal box
-            upgrade(connection, str(path))
+            upgrade(connection, str(path), before=copy)
             box = accounts.open_secret_box(connection, passphrase)
 
         database = await asyncio.to_thread(SQLiteDatabase.open, path, prepare)
@@ -360,7 +379,8 @@ class SQLStore:
         return await self._read(journal.head_cursor)
 
 
-def _path(url_or_path: str | Path) -> Path:
+def registry_path(url_or_path: str | Path) -> Path:
+    """The file that a database URL, or a path, names."""
     text = str(url_or_path)
     if text.startswith(_SQLITE_SCHEME):
         text = text.removeprefix(_SQLITE_SCHEME)

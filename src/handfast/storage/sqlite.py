@@ -139,6 +139,9 @@ class SQLiteDatabase:
             engine = _engine(path)
             with contextlib.closing(engine.connect()) as connection:
                 connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+                # A migration that copies a table drops the old one, which would take the rows that refer to it along.
+                # It checks the keys itself; cannot be switched inside a transaction.
+                connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 try:
                     prepare(connection)

@@ -47,6 +47,7 @@ def _client(
     ca_bundle: str | None,
     *,
     total_max_attempts: int = 3,
+    read_timeout_s: float = READ_TIMEOUT_S,
 ) -> Any:
     session = Session(
         session_vars={
@@ -59,7 +60,7 @@ def _client(
     host = urlsplit(endpoint_url).hostname or ""
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=READ_TIMEOUT_S,
+        read_timeout=read_timeout_s,
         retries={"mode": "standard", "total_max_attempts": total_max_attempts},
         # A proxy of the environment cannot reach this machine's loopback.
         proxies={} if host in _LOOPBACK else None,
@@ -76,10 +77,31 @@ def _client(
 
 
 def handfast_client(
-    endpoint_url: str, region: str, access_key_id: str, secret: str, ca_bundle: str | None = None
+    endpoint_url: str,
+    region: str,
+    access_key_id: str,
+    secret: str,
+    ca_bundle: str | None = None,
+    *,
+    patience_s: float | None = None,
 ) -> Any:
-    """A client for `/handfast/v1`: `create_account`, `explain` … `ca_bundle` is a path to a PEM file."""
-    return _client("handfast", endpoint_url, region, access_key_id, secret, ca_bundle)
+    """
+    A client for `/handfast/v1`: `create_account`, `explain` … `ca_bundle` is a path to a PEM file.
+
+    With `patience_s` an answer may take so long, and nothing is asked twice.
+    """
+    if patience_s is None:
+        return _client("handfast", endpoint_url, region, access_key_id, secret, ca_bundle)
+    return _client(
+        "handfast",
+        endpoint_url,
+        region,
+        access_key_id,
+        secret,
+        ca_bundle,
+        total_max_attempts=1,
+        read_timeout_s=patience_s,
+    )
 
 
 def iot_client(endpoint_url: str, region: str, access_key_id: str, secret: str, ca_bundle: str | None = None) -> Any:
