@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from handfast.backups import backup_without_server, restore_backup
-from handfast.cli.connection import calling, find_server, handfast_api, server_runs
-from handfast.cli.options import AsJson, DataDir, EndpointUrl, Profile, data_directory
+from handfast.cli.call import Call, calls_server
+from handfast.cli.connection import server_runs
+from handfast.cli.options import AsJson, DataDir, data_directory
 from handfast.cli.output import plain, print_json
 from handfast.config import config_file, resolve
 from handfast.errors import ConfigurationError
@@ -23,7 +24,9 @@ PATIENCE_S = 6 * 3600.0
 """How long an answer may take: a registry of hundreds of gigabytes."""
 
 
+@calls_server(operator=True, region=False)
 def backup(
+    call: Call,
     out: Annotated[
         str | None,
         typer.Option(
@@ -33,23 +36,19 @@ def backup(
             show_default="backups/ in the data directory",
         ),
     ] = None,
-    data_dir: DataDir = None,
-    endpoint_url: EndpointUrl = None,
-    profile: Profile = None,
-    as_json: AsJson = False,
 ) -> None:
     """
     Write everything that a server needs into one archive, while it serves or while it does not.
 
     The archive holds private keys. Whatever was acknowledged before the command is in it.
     """
-    if endpoint_url is not None:
-        if out is not None:
-            raise ConfigurationError("--out is for a server on this machine: leave it out, and fetch the file there")
-        answer = _ask(None, endpoint_url, profile)
+    if call.endpoint_url is None:
+        answer = _local(call, data_directory(call.data_dir), _target(out))
+    elif out is None:
+        answer = _ask(call)
     else:
-        answer = _local(data_directory(data_dir), _target(out), profile)
-    if as_json:
+        raise ConfigurationError("--out is for a server on this machine: leave it out, and fetch the file there")
+    if call.as_json:
         print_json(answer)
         return
     print(f"backup    {printable(answer['path'])}")
@@ -101,10 +100,10 @@ def restore(
     print(f"next      handfast serve --data-dir {printable(str(done.data_dir))}")
 
 
-def _local(directory: Path, target: Path | None, profile: str | None) -> dict[str, Any]:
+def _local(call: Call, directory: Path, target: Path | None) -> dict[str, Any]:
     """By the server that runs on the directory; without one, here, under the directory's lock."""
     if server_runs(directory):
-        answer = _ask(str(directory), None, profile)
+        answer = _ask(call)
         if target is not None:
             move_backup(Path(answer["path"]), target, answer["sha256"])
             answer["path"] = str(target)
@@ -113,11 +112,10 @@ def _local(directory: Path, target: Path | None, profile: str | None) -> dict[st
     return _answer(backup_without_server(directory, settings.database_url, target, _say))
 
 
-def _ask(data_dir: str | None, endpoint_url: str | None, profile: str | None) -> dict[str, Any]:
-    server = find_server(data_dir, endpoint_url, profile=profile, operator=True)
+def _ask(call: Call) -> dict[str, Any]:
     _say("the server writes the backup")
-    with calling(server):
-        answer: dict[str, Any] = handfast_api(server, patience_s=PATIENCE_S).create_backup()
+    with call.handfast(patience_s=PATIENCE_S) as api:
+        answer: dict[str, Any] = api.create_backup()
     answer.pop("ResponseMetadata", None)
     return answer
 

@@ -46,11 +46,11 @@ class Call:
             yield iot_api(server)
 
     @contextlib.contextmanager
-    def handfast(self) -> Iterator[Any]:
-        """A client of /handfast/v1; its errors leave as `CallFailed`."""
+    def handfast(self, *, patience_s: float | None = None) -> Iterator[Any]:
+        """A client of /handfast/v1; its errors leave as `CallFailed`. `patience_s` as `handfast_api` has it."""
         server = self.server()
         with calling(server):
-            yield handfast_api(server)
+            yield handfast_api(server, patience_s=patience_s)
 
     def answer(self, document: Any, *lines: str) -> None:
         """What was done: the document with `--json`, else the lines, each escaped."""
