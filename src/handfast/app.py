@@ -53,6 +53,7 @@ from handfast.services.principals import PrincipalCache
 from handfast.services.recording import Recorder
 from handfast.services.refusals import RefusalLog
 from handfast.services.registry import Registry
+from handfast.services.rotation_watch import RotationWatch
 from handfast.services.verdict import Verdict
 from handfast.storage.refusals import SQLiteRefusals
 from handfast.storage.sessions import SQLiteSessions
@@ -185,6 +186,9 @@ class Plane:
         await self._issuers.load()
         self._principals = PrincipalCache(store, self._clock)
         stack.push_async_callback(self._principals.close)
+        self._rotations = RotationWatch(store, self._clock, self._notify)
+        await self._rotations.load()
+        stack.push_async_callback(self._rotations.close)
         first = keys.account.account_id
         endpoint = await self._first_endpoint(first)
         for region in self._endpoints.regions() | {settings.region}:
@@ -201,6 +205,7 @@ class Plane:
             local_names=(*LOCAL_NAMES, *settings.server_names),
             lenient_sni=settings.sni == "lenient",
             issuer_scope=self._issuers.scope_of,
+            arrivals=self._rotations,
         )
         gateway = Gateway(
             verdict,
@@ -277,6 +282,7 @@ class Plane:
         stack.push_async_callback(close_doors)
         renewals = asyncio.create_task(self._renew())
         stack.callback(renewals.cancel)
+        self._rotations.start()
 
         ready = {
             "pid": os.getpid(),
@@ -326,6 +332,7 @@ class Plane:
         await self._endpoints.changed(changes)
         await self._issuers.changed(changes)
         await self._principals.apply(changes)
+        await self._rotations.changed(changes)
         self._bus.announce(changes)
 
     def _log_refusal(self, refusal: Refusal) -> None:

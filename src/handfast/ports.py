@@ -31,6 +31,7 @@ from handfast.core.identity.records import (
     TombstoneReason,
 )
 from handfast.core.identity.refusal import Refusal
+from handfast.core.identity.rotation import RotationEnd, RotationRecord, RotationState
 from handfast.errors import StoreConflict
 
 T = TypeVar("T")
@@ -51,6 +52,7 @@ class ChangeKind(StrEnum):
     PRINCIPAL_THINGS = "principal_things"  # [certificateId] a thing attached or detached
     POLICY = "policy"  # [policy name] created, new default, deleted
     THING = "thing"  # [thing name] created, updated, deleted
+    ROTATION = "rotation"  # [certificateId of the successor] begun, ended
 
 
 class Change(NamedTuple):
@@ -145,7 +147,11 @@ class Store(Protocol):
         expected: CertificateStatus,
         new: CertificateStatus,
         cause: Cause,
-    ) -> list[Change]: ...  # "status": no longer `expected`; "missing"
+    ) -> list[Change]:
+        """A rotation that it takes part in ends where it has no point left. "status": no longer `expected`;
+        "missing"."""
+        ...
+
     async def delete_certificate(
         self, scope: Scope, certificate_id: CertificateId, *, force: bool, cause: Cause
     ) -> list[Change]:
@@ -170,8 +176,8 @@ class Store(Protocol):
         self, scope: Scope, certificate_id: CertificateId, *, target: AccountId, message: str | None, cause: Cause
     ) -> list[Change]:
         """PENDING_TRANSFER, offered to `target`. In this order: "missing", "status" (facts: status): not INACTIVE,
-        "target": no such account, "policies", "things", "offered": another account's registration of the same
-        certificate is already pending for this target."""
+        "target": no such account, "policies", "things", "rotation": a WAITING one has it, "offered": another
+        account's registration of the same certificate is already pending for this target."""
         ...
 
     async def accept_transfer(
@@ -197,6 +203,34 @@ class Store(Protocol):
     async def forget_certificate(
         self, scope: Scope, certificate_id: CertificateId, cause: Cause
     ) -> list[Change]: ...  # "missing": no tombstone
+
+    # rotations
+    async def begin_rotation(
+        self, rotation: RotationRecord, successor: CertificateRecord, *, limit: int, cause: Cause
+    ) -> list[Change]:
+        """The successor is registered with the policies and things of the certificate, and the rotation is WAITING.
+        In this order: "missing", "status" (facts: status): not ACTIVE, "rotating" or "successor" (facts: rotation):
+        the certificate is the old one or the successor of a WAITING one, "limit": of WAITING ones in the scope, then
+        those of `insert_certificate`."""
+        ...
+
+    async def finish_rotation(
+        self, scope: Scope, successor_id: CertificateId, end: RotationEnd, cause: Cause
+    ) -> list[Change]:
+        """Ended by CONNECTED or DEADLINE (the old certificate is retired, or kept where that was asked for at the
+        deadline), or by REQUEST (the successor is INACTIVE); "missing", "settled": no longer WAITING."""
+        ...
+
+    async def rotation(self, scope: Scope, certificate_id: CertificateId) -> RotationRecord | None:
+        """The one that the certificate takes part in, as the old one or the successor: a WAITING one, else the
+        newest."""
+        ...
+
+    async def list_rotations(
+        self, scope: Scope, page: PageRequest, *, state: RotationState | None
+    ) -> Page[RotationRecord]: ...
+    async def waiting_successors(self) -> list[tuple[Scope, CertificateId]]: ...  # of every scope
+    async def upcoming_rotations(self, limit: int) -> list[RotationRecord]: ...  # WAITING ones by deadline, every scope
 
     # CA certificates and the registration code
     async def ensure_registration_code(self, scope: Scope, code: str, cause: Cause) -> str:

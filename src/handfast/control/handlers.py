@@ -11,6 +11,7 @@ from handfast.control.endpoints import EndpointHandlers, EnsureRegion
 from handfast.control.explain import ExplainHandlers, Refusals
 from handfast.control.policies import PolicyHandlers
 from handfast.control.quotas import CallRates, limited
+from handfast.control.rotations import RotationHandlers
 from handfast.control.things import ThingHandlers
 from handfast.control.transfers import TransferHandlers
 from handfast.services.accounts import Accounts
@@ -46,6 +47,7 @@ def build_handfast_handlers(
     handlers = (
         AccountHandlers(accounts).handlers
         | TransferHandlers(registry.transfers).own_handlers
+        | RotationHandlers(registry.rotations).handlers
         | EndpointHandlers(endpoints, ensure_region).own_handlers
         | ExplainHandlers(refusals).handlers
         | BackupHandlers(backups).handlers

@@ -7,6 +7,7 @@ from handfast.services.ca_certificates import CACertificates
 from handfast.services.certificates import Certificates, Issuer
 from handfast.services.commit import Committer
 from handfast.services.policies import Policies
+from handfast.services.rotations import Rotations
 from handfast.services.things import Things
 from handfast.services.transfers import Transfers
 
@@ -25,6 +26,7 @@ class Registry:
         self.certificates = Certificates(store, issuer, entropy, self._commit)
         self.ca_certificates = CACertificates(store, entropy, self._commit)
         self.transfers = Transfers(store, self._commit)
+        self.rotations = Rotations(store, issuer, entropy, self._commit)
         self.things = Things(store, entropy, self._commit)
         self.policies = Policies(store, entropy, self._commit)
 

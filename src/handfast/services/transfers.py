@@ -65,6 +65,10 @@ class Transfers:
                     raise TransferConflictError(
                         f"Things must be detached before the transfer (arn: {certificate_arn(scope, certificate_id)})"
                     ) from None
+                case "rotation":
+                    raise TransferConflictError(
+                        f"Certificate {certificate_id} is being rotated; wait for the rotation to end, or cancel it"
+                    ) from None
                 case "offered":
                     raise TransferConflictError(
                         f"A transfer of certificate {certificate_id} to account {account} is already pending"

@@ -9,6 +9,7 @@ that was found. An error of ours refuses.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import ipaddress
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,6 +51,27 @@ class Endpoints(Protocol):
     def resolve_sni(self, name: str) -> Scope | None: ...
     def endpoint_name(self, scope: Scope) -> str: ...  # KeyError: the scope has none
     def all(self) -> Sequence[EndpointRecord]: ...
+
+
+class Arrivals(Protocol):
+    """Hears of certificates that are awaited (services.rotation_watch)."""
+
+    def awaits(self, key: Key) -> bool: ...
+    def arrived(self, key: Key, address: str) -> None: ...
+
+
+class _AwaitedPublisher(PolicyAuthorizer):
+    """Of one HTTPS request with an awaited certificate: a publish that is allowed is its arrival."""
+
+    __slots__ = ("arrived",)
+
+    arrived: Callable[[], None]
+
+    def publish(self, topic: str) -> bool:
+        allowed = super().publish(topic)
+        if allowed:
+            self.arrived()
+        return allowed
 
 
 IssuerScope = Callable[[bytes], Scope | None]
@@ -108,6 +130,7 @@ class Verdict:
         local_names: Iterable[str] = ("localhost", "127.0.0.1", "::1"),
         lenient_sni: bool = True,
         issuer_scope: IssuerScope | None = None,
+        arrivals: Arrivals | None = None,
     ) -> None:
         """
         Args:
@@ -115,6 +138,7 @@ class Verdict:
             first_account: Whose endpoint the local names stand for in the end.
             local_names: Local names and `--server-name`s; stand-ins when `lenient_sni`.
             issuer_scope: None where no CAs are registered.
+            arrivals: Told when a certificate that it awaits was let in.
         """
         self._store = store
         self._principals = principals
@@ -125,6 +149,7 @@ class Verdict:
         self._first = Scope(first_account, region)
         self._local_names = frozenset(map(normal_name, local_names)) if lenient_sni else frozenset()
         self._issuer_scope = issuer_scope
+        self._arrivals = arrivals
         # The DEFAULT registration of a certificate, or None for none; kept only for certificates that were admitted.
         self._defaults: dict[CertificateId, Scope | None] = {}
         self._registrations = 0
@@ -390,6 +415,8 @@ class Verdict:
             if not decision.allowed:
                 return Refused(authorizer.deny(stage, action, resource, decision))
         self._principals.attach(authorizer, principal)
+        if self._arrivals is not None and self._arrivals.awaits(key):
+            self._arrivals.arrived(key, facts.peer_address)
         return authorizer
 
     def http(self, facts: TLSFacts, admitted: Admitted) -> Authorizer:
@@ -398,6 +425,13 @@ class Verdict:
         principal = self._principals.get(key)
         if principal is not None:
             principal.admitted_at = self._clock.monotonic()
+        arrivals = self._arrivals
+        if arrivals is not None and arrivals.awaits(key):
+            publisher = _AwaitedPublisher(
+                key, principal, facts, None, self._recorder, self._standing, domain_name=admitted.domain_name
+            )
+            publisher.arrived = functools.partial(arrivals.arrived, key, facts.peer_address)
+            return publisher
         return self._authorizer(key, principal, facts, None, admitted.domain_name)
 
     def _authorizer(

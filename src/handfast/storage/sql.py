@@ -33,9 +33,20 @@ from handfast.core.identity.records import (
     ThingRecord,
     TombstoneReason,
 )
+from handfast.core.identity.rotation import RotationEnd, RotationRecord, RotationState
 from handfast.errors import ConfigurationError, StoreConflict
 from handfast.ports import Cause, Change, Cursor, Page, PageRequest
-from handfast.storage import accounts, ca_certificates, journal, policies, principals, things, tombstones, transfers
+from handfast.storage import (
+    accounts,
+    ca_certificates,
+    journal,
+    policies,
+    principals,
+    rotations,
+    things,
+    tombstones,
+    transfers,
+)
 from handfast.storage import certificates as device_certificates
 from handfast.storage.before_upgrade import keep_copy
 from handfast.storage.migrate import upgrade
@@ -165,16 +176,22 @@ class SQLStore:
         new: CertificateStatus,
         cause: Cause,
     ) -> list[Change]:
-        return await self._write(
-            lambda c: device_certificates.set_status(c, scope, certificate_id, expected=expected, new=new, cause=cause)
-        )
+        def change(connection: Connection) -> list[Change]:
+            changes = device_certificates.set_status(
+                connection, scope, certificate_id, expected=expected, new=new, cause=cause
+            )
+            return changes + rotations.follow(connection, scope, certificate_id, cause)
+
+        return await self._write(change)
 
     async def delete_certificate(
         self, scope: Scope, certificate_id: CertificateId, *, force: bool, cause: Cause
     ) -> list[Change]:
-        return await self._write(
-            lambda c: device_certificates.remove(c, scope, certificate_id, force=force, cause=cause)
-        )
+        def remove(connection: Connection) -> list[Change]:
+            changes = device_certificates.remove(connection, scope, certificate_id, force=force, cause=cause)
+            return changes + rotations.follow(connection, scope, certificate_id, cause)
+
+        return await self._write(remove)
 
     async def list_certificates(self, scope: Scope, page: PageRequest) -> Page[CertificateRecord]:
         return await self._read(lambda c: device_certificates.list_page(c, scope, page))
@@ -220,6 +237,32 @@ class SQLStore:
 
     async def forget_certificate(self, scope: Scope, certificate_id: CertificateId, cause: Cause) -> list[Change]:
         return await self._write(lambda c: tombstones.forget(c, scope, certificate_id, cause))
+
+    # rotations
+
+    async def begin_rotation(
+        self, rotation: RotationRecord, successor: CertificateRecord, *, limit: int, cause: Cause
+    ) -> list[Change]:
+        return await self._write(lambda c: rotations.begin(c, rotation, successor, limit=limit, cause=cause))
+
+    async def finish_rotation(
+        self, scope: Scope, successor_id: CertificateId, end: RotationEnd, cause: Cause
+    ) -> list[Change]:
+        return await self._write(lambda c: rotations.finish(c, scope, successor_id, end, cause))
+
+    async def rotation(self, scope: Scope, certificate_id: CertificateId) -> RotationRecord | None:
+        return await self._read(lambda c: rotations.find(c, scope, certificate_id))
+
+    async def list_rotations(
+        self, scope: Scope, page: PageRequest, *, state: RotationState | None
+    ) -> Page[RotationRecord]:
+        return await self._read(lambda c: rotations.list_page(c, scope, page, state=state))
+
+    async def waiting_successors(self) -> list[tuple[Scope, CertificateId]]:
+        return await self._read(rotations.waiting)
+
+    async def upcoming_rotations(self, limit: int) -> list[RotationRecord]:
+        return await self._read(lambda c: rotations.upcoming(c, limit))
 
     # CA certificates and the registration code
 

@@ -224,6 +224,40 @@ tombstones = Table(  # certificates that are gone and may not come back by thems
     sqlite_with_rowid=False,
 )
 
+rotations = Table(  # what was made for what; the history stays when certificates go
+    "rotations",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("successor_id", Key, primary_key=True),
+    Column("certificate_id", Key, nullable=False),
+    Column("state", Key, nullable=False),
+    Column("retire_action", Key, nullable=False),
+    Column("on_deadline", Key, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("deadline", Instant, nullable=False),
+    Column("ended_at", Instant, nullable=True),
+    Column("ended_by", Key, nullable=True),
+    # A certificate has one successor at a time.
+    Index(
+        "uq_rotations_waiting",
+        "account_id",
+        "region",
+        "certificate_id",
+        unique=True,
+        sqlite_where=text("state = 'WAITING'"),
+        postgresql_where=text("state = 'WAITING'"),
+    ),
+    Index(
+        "ix_rotations_deadline",
+        "deadline",
+        sqlite_where=text("state = 'WAITING'"),
+        postgresql_where=text("state = 'WAITING'"),
+    ),
+    Index("ix_rotations_certificate", "account_id", "region", "certificate_id", "started_at"),
+    Index("ix_rotations_listing", "account_id", "region", "started_at", "successor_id"),
+)
+
 things = Table(
     "things",
     metadata,

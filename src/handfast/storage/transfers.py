@@ -10,7 +10,7 @@ from handfast.core.identity.ids import AccountId, CertificateId, Scope
 from handfast.core.identity.records import CertificateRecord, CertificateStatus, TombstoneReason
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Page, PageRequest
-from handfast.storage import tombstones
+from handfast.storage import rotations, tombstones
 from handfast.storage.certificates import PENDING_LITERAL, get, in_scope, offered_to, require, select_certificates
 from handfast.storage.certificates import page_of as certificates_page
 from handfast.storage.journal import Facts, record_all
@@ -38,6 +38,7 @@ def offer(
         held = select(exists().where(in_scope(table.c, scope), table.c.certificate_id == certificate_id))
         if connection.execute(held).scalar():
             raise StoreConflict(kind, f"{kind.capitalize()} are attached to certificate {certificate_id}")
+    rotations.require_none(connection, scope, certificate_id)
     pending = and_(offered_to(target, scope.region), _C.certificate_id == certificate_id)
     if connection.execute(select(exists().where(pending))).scalar():
         raise StoreConflict("offered", f"Certificate {certificate_id} is already offered to account {target}")
