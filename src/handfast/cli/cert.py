@@ -9,6 +9,7 @@ import typer
 from handfast.cli.ca import CertificateId
 from handfast.cli.call import Call, calls_server
 from handfast.cli.output import print_json, print_table
+from handfast.cli.rotate import rotate, rotations
 
 cert_app = typer.Typer(help="Device certificates: look at them, change their status, hand them over.")
 
@@ -171,3 +172,7 @@ def _set_status(call: Call, certificate_id: str, status: str) -> None:
 
 def _say(call: Call, certificate_id: str, status: str) -> None:
     call.answer({"certificateId": certificate_id, "status": status}, f"{certificate_id} is {status}")
+
+
+cert_app.command("rotate")(rotate)
+cert_app.command("rotations")(rotations)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 import secrets
 import shutil
@@ -18,17 +17,18 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from handfast.cli.connection import CallFailed, ServerAddress, calling, iot_api, reachable_name
+from handfast.cli.key_files import MAX_FILE_BYTES, key_and_csr, read_text, write_new
 from handfast.cli.kit_readme import readme
 from handfast.errors import ConfigurationError, HandfastError
 from handfast.printable import printable
 
-KEY_KINDS = ("p256", "p384", "rsa2048")
+if TYPE_CHECKING:
+    from cryptography import x509
+
 THING_NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
-MAX_FILE_BYTES = 1 << 20
-"""Larger CSR and policy files are not read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,12 +107,12 @@ def create_kit(
         )
     if folder.exists() or folder.is_symlink():
         raise ConfigurationError(f"{folder} exists and is never overwritten: choose another name, or move it away")
-    csr = _text(csr_file, "--csr") if csr_file else None
-    document = _text(policy_file, "--policy") if policy_file else None
+    csr = read_text(csr_file, "--csr") if csr_file else None
+    document = read_text(policy_file, "--policy") if policy_file else None
     key_pem = None
     if csr is None:
-        key_pem, csr = _key_and_csr(name, key_kind)
-    roots = _text(root_ca, "--root-ca") if root_ca else _roots(server)
+        key_pem, csr = key_and_csr(_subject(name), key_kind)
+    roots = read_text(root_ca, "--root-ca") if root_ca else _roots(server)
     undo = _Undo()
     try:
         with calling(server):
@@ -211,29 +211,17 @@ def _provision(iot: Any, name: str, csr: str, document: str | None, undo: _Undo)
     return _Provisioned(certificate_id, made["certificatePem"], endpoint)
 
 
-def _key_and_csr(name: str, kind: str) -> tuple[bytes, str]:
-    """A fresh private key (PKCS #8 PEM) and a CSR for it; the subject's CN has room for 64 characters."""
+def _subject(name: str) -> x509.Name:
+    """The CN has room for 64 characters."""
     from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-    if kind == "rsa2048":
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    elif kind in KEY_KINDS:
-        key = ec.generate_private_key(ec.SECP256R1() if kind == "p256" else ec.SECP384R1())
-    else:
-        raise ConfigurationError(f"--key is {printable(kind, limit=40)!r}: expected one of {', '.join(KEY_KINDS)}")
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name[:64])])
-    csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return pem, csr.public_bytes(serialization.Encoding.PEM).decode()
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name[:64])])
 
 
 def _roots(server: ServerAddress) -> str:
     """What the device trusts, as PEM: the server's published bundle, or AWS's roots for AWS."""
     if server.trust_dir is not None:
-        return _text(server.trust_dir / "bundle.pem", "the server's bundle")
+        return read_text(server.trust_dir / "bundle.pem", "the server's bundle")
     if server.is_aws:
         return _amazon_roots()
     from botocore.awsrequest import AWSRequest
@@ -276,11 +264,11 @@ def _write_folder(folder: Path, kit: Kit, certificate_pem: str, key_pem: bytes |
         raise ConfigurationError(f"{folder} cannot be made ({error.strerror}): choose another place") from None
     try:
         fresh.mkdir(mode=0o700)
-        _write(fresh / "certificate.pem", certificate_pem.encode(), 0o644)
+        write_new(fresh / "certificate.pem", certificate_pem.encode(), 0o644)
         if key_pem is not None:
-            _write(fresh / "private.key", key_pem, 0o600)
-        _write(fresh / "root-ca.pem", roots.encode(), 0o644)
-        _write(fresh / "device.json", (json.dumps(kit.as_json(), indent=2) + "\n").encode(), 0o644)
+            write_new(fresh / "private.key", key_pem, 0o600)
+        write_new(fresh / "root-ca.pem", roots.encode(), 0o644)
+        write_new(fresh / "device.json", (json.dumps(kit.as_json(), indent=2) + "\n").encode(), 0o644)
         text = readme(
             thing=kit.thing_name,
             client_id=kit.client_id,
@@ -290,7 +278,7 @@ def _write_folder(folder: Path, kit: Kit, certificate_pem: str, key_pem: bytes |
             https_port=kit.https_port,
             has_key=key_pem is not None,
         )
-        _write(fresh / "README.txt", text.encode(), 0o644)
+        write_new(fresh / "README.txt", text.encode(), 0o644)
         fresh.rename(folder)
     except BaseException as error:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -299,23 +287,3 @@ def _write_folder(folder: Path, kit: Kit, certificate_pem: str, key_pem: bytes |
         if isinstance(error, OSError):
             raise ConfigurationError(f"{folder} cannot be written ({error.strerror}): choose another place") from None
         raise
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-
-
-def _text(path: Path, what: str) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-        text = data.decode("utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"{what} {path} cannot be read ({error.strerror}): give a readable file") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{what} {path} is not text: expected PEM or JSON in UTF-8") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise ConfigurationError(f"{what} {path} is larger than 1 MiB: expected a small text file")
-    return text

@@ -12,9 +12,10 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
-from tests.support.registry import SCOPE, cause, certificate_id, sqlite_store, with_accounts
+from tests.support.registry import NOW, SCOPE, cause, certificate, certificate_id, sqlite_store, with_accounts
 
 from handfast.core.identity.records import CertificateStatus, TombstoneReason
+from handfast.core.identity.rotation import DeadlineAction, RetireAction, RotationRecord
 from handfast.errors import ConfigurationError
 from handfast.storage import migrations
 from handfast.storage.migrations import HEAD
@@ -70,8 +71,8 @@ async def test_a_schema_that_failed_half_way_is_not_there_at_all(
         await with_accounts(store)
 
 
-async def test_a_data_directory_of_the_first_version_keeps_what_it_holds(tmp_path: Path) -> None:
-    path = tmp_path / "handfast.db"
+def at_revision(path: Path, revision: str, *statements: tuple[str, tuple[object, ...]]) -> None:
+    """A database of an older version, holding what the statements put there."""
     path.touch(mode=0o600)
     engine = create_engine(f"sqlite:///{path}")
     config = Config()
@@ -79,17 +80,22 @@ async def test_a_data_directory_of_the_first_version_keeps_what_it_holds(tmp_pat
     config.set_main_option("path_separator", "os")
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        connection.exec_driver_sql(
-            "INSERT INTO accounts VALUES (?, '', 'ENABLED', 0, 1)",
-            (SCOPE.account,),
-        )
-        connection.exec_driver_sql(
-            "INSERT INTO certificates VALUES "
-            "(?, ?, ?, 'pem', 'REVOKED', 'DEFAULT', 0, 0, 0, 1, 'g', 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
-            (*SCOPE, certificate_id(1)),
-        )
+        command.upgrade(config, revision)
+        for statement, values in statements:
+            connection.exec_driver_sql(statement, values)
     engine.dispose()
+
+
+ACCOUNT = ("INSERT INTO accounts VALUES (?, '', 'ENABLED', 0, 1)", (SCOPE.account,))
+
+
+async def test_a_data_directory_of_the_first_version_keeps_what_it_holds(tmp_path: Path) -> None:
+    certificate_row = (
+        "INSERT INTO certificates VALUES "
+        "(?, ?, ?, 'pem', 'REVOKED', 'DEFAULT', 0, 0, 0, 1, 'g', 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
+        (*SCOPE, certificate_id(1)),
+    )
+    at_revision(tmp_path / "handfast.db", "0001", ACCOUNT, certificate_row)
     async with sqlite_store(tmp_path) as store:
         found = await store.certificate(SCOPE, certificate_id(1))
         assert found is not None
@@ -99,3 +105,26 @@ async def test_a_data_directory_of_the_first_version_keeps_what_it_holds(tmp_pat
         assert "code" == await store.ensure_registration_code(SCOPE, "code", cause())
     async with sqlite_store(tmp_path) as store:
         assert "code" == await store.registration_code(SCOPE)
+
+
+async def test_certificates_of_the_second_version_can_be_rotated(tmp_path: Path) -> None:
+    certificate_row = (
+        "INSERT INTO certificates VALUES "
+        "(?, ?, ?, 'pem', 'ACTIVE', 'DEFAULT', 0, 0, 0, 1, 'g', 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
+        (*SCOPE, certificate_id(1)),
+    )
+    at_revision(tmp_path / "handfast.db", "0002", ACCOUNT, certificate_row)
+    rotation = RotationRecord(
+        scope=SCOPE,
+        certificate_id=certificate_id(1),
+        successor_id=certificate_id(2),
+        retire_action=RetireAction.DEACTIVATE,
+        on_deadline=DeadlineAction.RETIRE,
+        started_at=NOW,
+        deadline=NOW,
+    )
+    async with sqlite_store(tmp_path) as store:
+        successor = certificate(2, status=CertificateStatus.ACTIVE)
+        await store.begin_rotation(rotation, successor, limit=1, cause=cause())
+    async with sqlite_store(tmp_path) as store:
+        assert [rotation] == await store.upcoming_rotations(9)
