@@ -208,8 +208,10 @@ def _poll(call: Call, rotation: dict[str, Any], tell: Callable[[str], None]) -> 
         try:
             with call.handfast() as api:
                 while known["state"] == "WAITING":
-                    # By its successor: the old certificate may be rotated again meanwhile.
-                    known = api.describe_rotation(certificateId=rotation["successorId"])
+                    known = api.describe_rotation(certificateId=rotation["certificateId"])
+                    if known["successorId"] != rotation["successorId"]:
+                        # It has ended, and the old certificate, activated again, is being rotated anew.
+                        known = api.describe_rotation(certificateId=rotation["successorId"])
                     tell("")
                     if known["state"] == "WAITING":
                         time.sleep(POLL_S)
