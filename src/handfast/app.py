@@ -46,6 +46,7 @@ from handfast.seam import ListenerKind, TLSFacts
 from handfast.services.accounts import Accounts, Signer
 from handfast.services.authorities import ServerAuthority
 from handfast.services.endpoints import EndpointDirectory
+from handfast.services.expiry_gauges import ExpiryGauges
 from handfast.services.first_run import ensure_first_run
 from handfast.services.issuers import DefaultIssuers
 from handfast.services.pki_folder import KINDS
@@ -283,6 +284,8 @@ class Plane:
         renewals = asyncio.create_task(self._renew())
         stack.callback(renewals.cancel)
         self._rotations.start()
+        gauges = ExpiryGauges(store, self._meter, self._clock, self._authority.first_expiry)
+        stack.callback(asyncio.create_task(gauges.run()).cancel)
 
         ready = {
             "pid": os.getpid(),

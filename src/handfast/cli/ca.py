@@ -8,12 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from handfast.cli.call import Call, calls_server
-from handfast.cli.output import print_json, print_table
+from handfast.cli.expiry import CA, by_expiry, expires, print_listing, statuses_asked
+from handfast.cli.options import CertificateId, Limit, Status
 from handfast.errors import ConfigurationError
 
 ca_app = typer.Typer(help="Your own CAs: register them, look at them, deactivate them.")
-
-CertificateId = Annotated[str, typer.Argument(metavar="CERTIFICATE_ID", help="64 hexadecimal digits.")]
 
 
 @ca_app.command("register")
@@ -78,32 +77,21 @@ def register(
 
 @ca_app.command("list")
 @calls_server()
-def list_cas(call: Call) -> None:
+def list_cas(call: Call, status: Status = None, limit: Limit = None) -> None:
     """List the CAs, those that expire first at the top."""
-    with call.iot() as iot:
-        listed = [
-            item for page in iot.get_paginator("list_ca_certificates").paginate() for item in page["certificates"]
-        ]
-        found = [
-            iot.describe_ca_certificate(certificateId=item["certificateId"])["certificateDescription"]
-            for item in listed
-        ]
-    found.sort(key=lambda ca: ca["validity"]["notAfter"])
-    if call.as_json:
-        print_json(found)
-        return
-    print_table(
+    statuses = statuses_asked(status, CA)
+    print_listing(
+        call,
+        lambda server, rows: by_expiry(server, CA, statuses=statuses, at_most=rows),
         ("expires", "status", "mode", "auto-registration", "certificate id"),
-        [
-            (
-                ca["validity"]["notAfter"],
-                ca["status"],
-                ca.get("certificateMode"),
-                ca.get("autoRegistrationStatus"),
-                ca["certificateId"],
-            )
-            for ca in found
-        ],
+        lambda ca: (
+            expires(ca),
+            ca["status"],
+            ca.get("certificateMode"),
+            ca.get("autoRegistrationStatus"),
+            ca["certificateId"],
+        ),
+        limit=limit,
         empty="no CA certificates",
     )
 

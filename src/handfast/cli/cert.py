@@ -2,39 +2,105 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import heapq
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
-from handfast.cli.ca import CertificateId
 from handfast.cli.call import Call, calls_server
 from handfast.cli.output import print_json, print_table
 from handfast.cli.rotate import rotate, rotations
+from handfast.cli.connection import ServerAddress
+from handfast.cli.expiry import (
+    CA,
+    DEVICE,
+    IN_USE,
+    STATUSES,
+    Described,
+    by_expiry,
+    days_left,
+    expires,
+    left,
+    print_listing,
+    statuses_asked,
+)
+from handfast.cli.options import CertificateId, Limit, Status
+from handfast.durations import parse_duration
 
 cert_app = typer.Typer(help="Device certificates: look at them, change their status, hand them over.")
 
 
 @cert_app.command("list")
 @calls_server()
-def list_certificates(call: Call) -> None:
-    """List the certificates, those that expire first at the top; asks about each one."""
-    with call.iot() as iot:
-        listed = [item for page in iot.get_paginator("list_certificates").paginate() for item in page["certificates"]]
-        found = [
-            iot.describe_certificate(certificateId=item["certificateId"])["certificateDescription"] for item in listed
-        ]
-    found.sort(key=lambda certificate: certificate["validity"]["notAfter"])
-    if call.as_json:
-        print_json(found)
-        return
-    print_table(
+def list_certificates(call: Call, status: Status = None, limit: Limit = None) -> None:
+    """List the certificates, those that expire first at the top."""
+    statuses = statuses_asked(status, DEVICE)
+    print_listing(
+        call,
+        lambda server, rows: by_expiry(server, DEVICE, statuses=statuses, at_most=rows),
         ("expires", "status", "mode", "owner", "certificate id"),
-        [
-            (c["validity"]["notAfter"], c["status"], c.get("certificateMode"), c.get("ownedBy"), c["certificateId"])
-            for c in found
-        ],
+        lambda c: (expires(c), c["status"], c.get("certificateMode"), c.get("ownedBy"), c["certificateId"]),
+        limit=limit,
         empty="no certificates",
     )
+
+
+@cert_app.command("expiring")
+@calls_server()
+def expiring(
+    call: Call,
+    within: Annotated[str, typer.Option("--within", metavar="TIME", help="Such as 30d, 12h or 90m.")] = "30d",
+    fail: Annotated[bool, typer.Option("--fail", help="Exit with status 1 when there is any.")] = False,
+    status: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--status",
+            metavar="STATUS",
+            help="Only those of this status; repeatable.",
+            show_default="every one but REVOKED",
+        ),
+    ] = None,
+    limit: Limit = None,
+) -> None:
+    """
+    List device and CA certificates that have expired or will soon.
+
+    Those in use come first (ACTIVE, PENDING_TRANSFER, PENDING_ACTIVATION), whose expiry locks somebody out; within
+    that, those that expire first.
+    """
+    now = dt.datetime.now(dt.UTC)
+    until = now + parse_duration(within, "--within")
+    wanted = statuses_asked(status, DEVICE, CA) or [name for name in STATUSES[DEVICE] if name != "REVOKED"]
+
+    def found(server: ServerAddress, rows: int | None) -> Iterator[Described]:
+        for group in (IN_USE.intersection(wanted), set(wanted) - IN_USE):
+            listings = [
+                by_expiry(server, kind, until=until, statuses=statuses, at_most=rows)
+                for kind in (DEVICE, CA)
+                if (statuses := group.intersection(STATUSES[kind]))
+            ]
+            for item in heapq.merge(*listings, key=expires):
+                yield item | {"daysLeft": days_left(item, now)}
+
+    count = print_listing(
+        call,
+        found,
+        ("left", "expires", "kind", "status", "mode", "certificate id"),
+        lambda c: (
+            left(c, now),
+            expires(c),
+            "CA" if c["kind"] == CA else "device",
+            c["status"],
+            c.get("certificateMode"),
+            c["certificateId"],
+        ),
+        limit=limit,
+        empty=f"no certificate has expired or expires within {within.strip()}",
+    )
+    if fail and count:
+        raise typer.Exit(1)
 
 
 @cert_app.command("show")

@@ -35,6 +35,18 @@ Region = Annotated[
     str | None, typer.Option("--region", metavar="NAME", help="Region to work in.", show_default="the server's")
 ]
 
+CertificateId = Annotated[str, typer.Argument(metavar="CERTIFICATE_ID", help="64 hexadecimal digits.")]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit", metavar="N", min=1, max=1_000_000_000, help="At most so many.", show_default="200; with --json all"
+    ),
+]
+Status = Annotated[
+    list[str] | None,
+    typer.Option("--status", metavar="STATUS", help="Only those of this status; repeatable.", show_default="every one"),
+]
+
 CONFIG_HELP = "File with settings."
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,6 +14,17 @@ from handfast.printable import printable
 def print_json(value: Any) -> None:
     """One JSON document on standard output; instants in ISO 8601 UTC, everything else as JSON has it."""
     print(json.dumps(value, indent=2, default=_plain, ensure_ascii=True))
+
+
+def print_json_list(values: Iterable[Any]) -> int:
+    """One JSON array on standard output, each value printed as it comes; how many there were."""
+    count = 0
+    for value in values:
+        print("[" if count == 0 else ",")
+        print(textwrap.indent(json.dumps(value, indent=2, default=_plain, ensure_ascii=True), "  "), end="")
+        count += 1
+    print("\n]" if count else "[]")
+    return count
 
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:

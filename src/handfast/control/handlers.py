@@ -8,6 +8,7 @@ from handfast.control.ca_certificates import CACertificateHandlers
 from handfast.control.certificates import CertificateHandlers
 from handfast.control.context import Handler, answering
 from handfast.control.endpoints import EndpointHandlers, EnsureRegion
+from handfast.control.expiry import ExpiryHandlers
 from handfast.control.explain import ExplainHandlers, Refusals
 from handfast.control.policies import PolicyHandlers
 from handfast.control.quotas import CallRates, limited
@@ -51,5 +52,6 @@ def build_handfast_handlers(
         | EndpointHandlers(endpoints, ensure_region).own_handlers
         | ExplainHandlers(refusals).handlers
         | BackupHandlers(backups).handlers
+        | ExpiryHandlers(registry.certificates, registry.ca_certificates).handlers
     )
     return {name: answering(handler) for name, handler in handlers.items()}

@@ -222,6 +222,16 @@ class ServerAuthority:
                 renewed.append(fresh)
             return renewed
 
+    def first_expiry(self) -> dict[str, dt.datetime]:
+        """The notAfter that comes first among the leaves, the intermediates and the roots in use, by these kinds."""
+        with self._lock:
+            ends = {
+                "leaf": [chain.not_after for chain in self._leaves.values()],
+                "intermediate": [each.certificate.not_valid_after_utc for each in self._intermediates.values()],
+                "root": [root.not_valid_after_utc for root in self._roots.values()],
+            }
+        return {kind: min(instants) for kind, instants in ends.items() if instants}
+
     def warnings(self, now: dt.datetime) -> list[str]:
         """What an operator should know and do, in sentences; empty when all is well."""
         said = []

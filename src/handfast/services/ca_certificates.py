@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Collection
+
 from handfast.core.identity.arns import ca_certificate_arn
 from handfast.core.identity.ids import CertificateId, Scope
 from handfast.core.identity.records import (
@@ -185,6 +188,12 @@ class CACertificates:
     async def list_page(self, scope: Scope, page: PageRequest) -> Page[CACertificateRecord]:
         """One page, newest first unless `page.ascending`."""
         return await page_of(self._store.list_ca_certificates(scope, page))
+
+    async def by_expiry(
+        self, scope: Scope, page: PageRequest, *, until: dt.datetime | None, statuses: Collection[CACertificateStatus]
+    ) -> Page[CACertificateRecord]:
+        """One page, those that expire first at the top; only until then and of these statuses, where given."""
+        return await page_of(self._store.ca_certificates_by_expiry(scope, page, until=until, statuses=statuses))
 
     async def list_signed(
         self, scope: Scope, ca_certificate_id: CertificateId, page: PageRequest

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -233,6 +235,12 @@ class Certificates:
     async def list_page(self, scope: Scope, page: PageRequest) -> Page[CertificateRecord]:
         """One page, newest first unless `page.ascending`."""
         return await page_of(self._store.list_certificates(scope, page))
+
+    async def by_expiry(
+        self, scope: Scope, page: PageRequest, *, until: dt.datetime | None, statuses: Collection[CertificateStatus]
+    ) -> Page[CertificateRecord]:
+        """One page, those that expire first at the top; only until then and of these statuses, where given."""
+        return await page_of(self._store.certificates_by_expiry(scope, page, until=until, statuses=statuses))
 
     async def _register_issued(self, scope: Scope, cause: Cause, pem: str, *, set_as_active: bool) -> CertificateRecord:
         status = CertificateStatus.ACTIVE if set_as_active else CertificateStatus.INACTIVE

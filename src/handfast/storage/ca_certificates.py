@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
@@ -16,6 +18,7 @@ from handfast.core.identity.records import (
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Page, PageRequest
 from handfast.storage.certificates import in_scope
+from handfast.storage.expiry import expiry_listing
 from handfast.storage.journal import insert_or_ignore, record
 from handfast.storage.paging import Listing
 from handfast.storage.tables import ca_certificates, registration_codes
@@ -97,6 +100,22 @@ def list_page(connection: Connection, scope: Scope, page: PageRequest) -> Page[C
     columns = [_C.creation_date, _C.certificate_id]
     listing = Listing("ca_certificates", scope, columns, page, ascending=page.ascending)
     rows, marker = listing.cut(connection.execute(listing.select(_SELECT.where(in_scope(_C, scope)))).all())
+    return Page([_record(row) for row in rows], marker)
+
+
+def by_expiry_page(
+    connection: Connection,
+    scope: Scope,
+    page: PageRequest,
+    *,
+    until: dt.datetime | None,
+    statuses: Collection[CACertificateStatus],
+) -> Page[CACertificateRecord]:
+    listing, wanted = expiry_listing(
+        "ca_certificates_by_expiry", _C, scope, page, until, statuses or list(CACertificateStatus)
+    )
+    queries = [_SELECT.where(in_scope(_C, scope), *conditions) for conditions in wanted]
+    rows, marker = listing.read(connection, queries)
     return Page([_record(row) for row in rows], marker)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, exists, literal_column, or_, select, update
@@ -20,6 +20,7 @@ from handfast.core.identity.records import (
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Page, PageRequest
 from handfast.storage import tombstones
+from handfast.storage.expiry import expiry_listing
 from handfast.storage.journal import Facts, insert_or_ignore, record, record_all
 from handfast.storage.paging import Listing
 from handfast.storage.tables import certificate_policies, certificates, thing_principals
@@ -273,10 +274,25 @@ def page_of(
     """One page of what the queries find together, by creation."""
     columns = [_C.creation_date, _C.certificate_id]
     listing = Listing(name, scope, columns, page, ascending=page.ascending, filters=filters)
-    found = [row for query in queries for row in connection.execute(listing.select(query))]
-    if len(queries) > 1:
-        found.sort(key=lambda row: (row.creation_date, row.certificate_id), reverse=not page.ascending)
-    rows, marker = listing.cut(found)
+    rows, marker = listing.read(connection, queries)
+    return Page([_from_core(row) for row in rows], marker)
+
+
+def by_expiry_page(
+    connection: Connection,
+    scope: Scope,
+    page: PageRequest,
+    *,
+    until: dt.datetime | None,
+    statuses: Collection[CertificateStatus],
+) -> Page[CertificateRecord]:
+    wanted = statuses or list(CertificateStatus)
+    listing, conditions = expiry_listing("certificates_by_expiry", _C, scope, page, until, wanted)
+    queries = [_SELECT.where(in_scope(_C, scope), *each) for each in conditions]
+    if CertificateStatus.PENDING_TRANSFER in wanted:
+        soon = [] if until is None else [_C.not_after <= until]
+        queries.append(_SELECT.where(offered_to(scope.account, scope.region), *soon))
+    rows, marker = listing.read(connection, queries)
     return Page([_from_core(row) for row in rows], marker)
 
 

@@ -17,7 +17,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Row, Select, literal, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, literal, tuple_
 
 from handfast.core.identity.ids import Scope
 from handfast.errors import StoreConflict
@@ -54,6 +54,16 @@ class Listing:
             query = query.where(self._after(self._decode(self._page.marker)))
         order = [column.asc() if self._ascending else column.desc() for column in self._columns]
         return query.order_by(*order).limit(self._page.limit + 1)
+
+    def read(
+        self, connection: Connection, queries: Sequence[Select[Any]]
+    ) -> tuple[Sequence[Row[*tuple[Any, ...]]], str | None]:
+        """This page of what the queries find together, and the marker of the next one (None on the last)."""
+        found = [row for query in queries for row in connection.execute(self.select(query))]
+        if len(queries) > 1:
+            names = [column.name for column in self._columns]
+            found.sort(key=lambda row: [row._mapping[name] for name in names], reverse=not self._ascending)
+        return self.cut(found)
 
     def cut(self, rows: Sequence[Row[*tuple[Any, ...]]]) -> tuple[Sequence[Row[*tuple[Any, ...]]], str | None]:
         """The rows of this page, and the marker of the next one (None on the last)."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -35,10 +35,11 @@ from handfast.core.identity.records import (
 )
 from handfast.core.identity.rotation import RotationEnd, RotationRecord, RotationState
 from handfast.errors import ConfigurationError, StoreConflict
-from handfast.ports import Cause, Change, Cursor, Page, PageRequest
+from handfast.ports import Cause, Change, Cursor, Page, PageRequest, Span
 from handfast.storage import (
     accounts,
     ca_certificates,
+    expiry,
     journal,
     policies,
     principals,
@@ -201,6 +202,21 @@ class SQLStore:
     ) -> Page[CertificateRecord]:
         return await self._read(lambda c: device_certificates.by_ca_page(c, scope, ca_certificate_id, page))
 
+    async def certificates_by_expiry(
+        self,
+        scope: Scope,
+        page: PageRequest,
+        *,
+        until: dt.datetime | None = None,
+        statuses: Collection[CertificateStatus] = (),
+    ) -> Page[CertificateRecord]:
+        return await self._read(
+            lambda c: device_certificates.by_expiry_page(c, scope, page, until=until, statuses=statuses)
+        )
+
+    async def count_active_by_expiry(self, spans: Sequence[Span]) -> tuple[list[int], list[int]]:
+        return await self._read(lambda c: expiry.count_active(c, spans))
+
     async def principals(self, keys: Sequence[tuple[Scope, CertificateId]]) -> list[PrincipalRecord | None]:
         return await self._read(lambda c: principals.lookup(c, keys))
 
@@ -315,6 +331,18 @@ class SQLStore:
 
     async def list_ca_certificates(self, scope: Scope, page: PageRequest) -> Page[CACertificateRecord]:
         return await self._read(lambda c: ca_certificates.list_page(c, scope, page))
+
+    async def ca_certificates_by_expiry(
+        self,
+        scope: Scope,
+        page: PageRequest,
+        *,
+        until: dt.datetime | None = None,
+        statuses: Collection[CACertificateStatus] = (),
+    ) -> Page[CACertificateRecord]:
+        return await self._read(
+            lambda c: ca_certificates.by_expiry_page(c, scope, page, until=until, statuses=statuses)
+        )
 
     async def default_ca_certificates(self, region: str) -> list[CACertificateRecord]:
         return await self._read(lambda c: ca_certificates.default_of_region(c, region))

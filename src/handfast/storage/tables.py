@@ -133,6 +133,16 @@ certificates = Table(
     Column("reject_date", Instant, nullable=True),
     Column("transfer_target", Key, nullable=True),  # whom it was last offered to
     Index("ix_certificates_listing", "account_id", "region", "creation_date", "certificate_id"),
+    # Status before instant: what expires next among those asked for is one range, however many others there are.
+    Index("ix_certificates_expiry", "account_id", "region", "status", "not_after", "certificate_id"),
+    # How many expire when, over all accounts; with the status in it, SQLite counts without looking at the rows.
+    Index(
+        "ix_certificates_active_expiry",
+        "not_after",
+        "status",
+        sqlite_where=text("status = 'ACTIVE'"),
+        postgresql_where=text("status = 'ACTIVE'"),
+    ),
     # A leaf presented without SNI can only match a DEFAULT registration, so there is at most one per region.
     Index(
         "uq_certificates_default_registration",
@@ -191,6 +201,14 @@ ca_certificates = Table(
     Column("generation_id", Text, nullable=False),
     Column("customer_version", Integer, nullable=False),
     Index("ix_ca_certificates_listing", "account_id", "region", "creation_date", "certificate_id"),
+    Index("ix_ca_certificates_expiry", "account_id", "region", "status", "not_after", "certificate_id"),
+    Index(
+        "ix_ca_certificates_active_expiry",
+        "not_after",
+        "status",
+        sqlite_where=text("status = 'ACTIVE'"),
+        postgresql_where=text("status = 'ACTIVE'"),
+    ),
     Index("ix_ca_certificates_subject", "account_id", "region", "subject"),
     # One account owns a DEFAULT CA, as one owns a DEFAULT leaf.
     Index(

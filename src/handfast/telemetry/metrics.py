@@ -93,6 +93,21 @@ METRICS: tuple[Metric, ...] = (
         buckets=_SECONDS,
     ),
     Metric(
+        name="handfast_certificates_expiring",
+        kind=Kind.GAUGE,
+        unit="certificates",
+        help="ACTIVE registered certificates of all accounts (device, ca) by the time left until notAfter, in disjoint "
+        "buckets: expired; 1d is less than 1 day, 7d is 1 to 7 days and so on; later is beyond 365 days.",
+        labels=("kind", "bucket"),
+    ),
+    Metric(
+        name="handfast_server_certificate_not_after_seconds",
+        kind=Kind.GAUGE,
+        unit="seconds since the epoch",
+        help="The first notAfter of the server's own certificates (leaf, intermediate, root).",
+        labels=("kind",),
+    ),
+    Metric(
         name="handfast_build_info",
         kind=Kind.GAUGE,
         unit="always 1",
