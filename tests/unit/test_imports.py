@@ -69,6 +69,7 @@ OUTER = {
     # every other package or module, and which of ours it may import (LEAVES are implied)
     "errors": set(),
     "printable": set(),
+    "durations": set(),
     "ports": {"core"},
     "seam": {"core"},
     "config": set(),
@@ -80,7 +81,7 @@ OUTER = {
     "data": {"core", "ports", "seam", "services", "wire"},  # the HTTPS door is an HTTP adapter of its own
     "tls": {"core", "seam"},
     "wire": {"core"},
-    "cli": {"core", "ports", "services", "wire", "config", "datadir"},
+    "cli": {"core", "ports", "services", "wire", "config", "datadir", "durations"},
     # driven adapters
     "storage": {"core", "ports"},
     "bus": {"core", "ports"},

@@ -159,4 +159,4 @@ def test_every_exception_arrives_with_its_status_message_and_members(service: st
 
 
 def test_the_models_have_the_operations_that_we_think_they_have() -> None:
-    assert [272, 11, 14] == [len(load_service(service).operations) for service in SERVICES]  # type: ignore[arg-type]
+    assert [272, 11] == [len(load_service(service).operations) for service in ("iot", "iot-data")]

@@ -17,6 +17,7 @@ from tests.support.registry import NOW, SCOPE, cause, certificate, certificate_i
 from handfast.core.identity.records import CertificateStatus, TombstoneReason
 from handfast.core.identity.rotation import DeadlineAction, RetireAction, RotationRecord
 from handfast.errors import ConfigurationError
+from handfast.ports import PageRequest
 from handfast.storage import migrations
 from handfast.storage.migrations import HEAD
 from handfast.storage.sql import SQLStore
@@ -128,3 +129,20 @@ async def test_certificates_of_the_second_version_can_be_rotated(tmp_path: Path)
         await store.begin_rotation(rotation, successor, limit=1, cause=cause())
     async with sqlite_store(tmp_path) as store:
         assert [rotation] == await store.upcoming_rotations(9)
+
+
+async def test_a_data_directory_from_before_the_listings_by_expiry_is_listed_by_it(tmp_path: Path) -> None:
+    device = (
+        "INSERT INTO certificates VALUES (?, ?, ?, 'pem', 'ACTIVE', 'DEFAULT', 0, 0, 0, ?, 'g', 1, "
+        "NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)"
+    )
+    ca = "INSERT INTO ca_certificates VALUES (?, ?, ?, 'pem', 's', 'ACTIVE', 'DISABLE', 'DEFAULT', 0, 0, 0, ?, 'g', 1)"
+    held = [(certificate_id(number), not_after) for number, not_after in ((1, 300), (2, 100), (3, 200))]
+    rows = [(table, (*SCOPE, *row)) for table in (device, ca) for row in held]
+    at_revision(tmp_path / "handfast.db", "0003", ACCOUNT, *rows)
+    in_order = [certificate_id(number) for number in (2, 3, 1)]
+    async with sqlite_store(tmp_path) as store:
+        page = PageRequest(limit=9)
+        assert in_order == [c.certificate_id for c in (await store.certificates_by_expiry(SCOPE, page)).items]
+        assert in_order == [c.certificate_id for c in (await store.ca_certificates_by_expiry(SCOPE, page)).items]
+        assert ([3], [3]) == await store.count_active_by_expiry([(None, None)])
