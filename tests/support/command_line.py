@@ -7,7 +7,7 @@ import functools
 import io
 import json
 import os
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,14 +25,13 @@ from tests.support.registry import (
 
 from handfast.app import IOT_SIGNING_NAMES
 from handfast.cli.main import run
-from handfast.control.handlers import build_handfast_handlers, build_handlers
 from handfast.services import credentials_file
 from handfast.services.credentials_file import FileKey
 from handfast.storage.sql import SQLStore
 from handfast.wire import client as wire_client
 from handfast.wire.sigv4 import Authenticator, SigningKey
 from handfast.wire.skeleton import ApiApplication, MountedService
-from handfast.wire.spec import load_service
+from handfast.wire.spec import ServiceName, load_service
 
 T = TypeVar("T")
 PROFILES = {
@@ -97,6 +96,12 @@ class CommandLine:
         return inprocess._runner().run(awaitable)
 
 
+def _mounted(name: ServiceName, plane: Plane, *signing_names: Sequence[str]) -> MountedService:
+    service = load_service(name)
+    handlers = {operation: plane.handlers[operation] for operation in service.operations if operation in plane.handlers}
+    return MountedService(service, handlers, *signing_names)
+
+
 _serving: list[inprocess.Application] = []
 
 
@@ -137,18 +142,8 @@ def command_line(directory: Path) -> Iterator[CommandLine]:
         line = CommandLine(directory, plane)
         clock = inprocess.SystemClock()
 
-        async def ensure_region(_region: str) -> None: ...
-
-        own = build_handfast_handlers(plane.registry, plane.accounts, plane.endpoints, ensure_region, plane.refusals)
         application = ApiApplication(
-            [
-                MountedService(
-                    load_service("iot"),
-                    build_handlers(plane.registry, plane.endpoints, ensure_region),
-                    IOT_SIGNING_NAMES,
-                ),
-                MountedService(load_service("handfast"), own),
-            ],
+            [_mounted("iot", plane, IOT_SIGNING_NAMES), _mounted("handfast", plane)],
             Authenticator(known, clock),
             clock,
             inprocess.CountingEntropy(),

@@ -10,8 +10,6 @@ from typing import Annotated
 import typer
 
 from handfast.cli.call import Call, calls_server
-from handfast.cli.output import print_json, print_table
-from handfast.cli.rotate import rotate, rotations
 from handfast.cli.connection import ServerAddress
 from handfast.cli.expiry import (
     CA,
@@ -27,6 +25,7 @@ from handfast.cli.expiry import (
     statuses_asked,
 )
 from handfast.cli.options import CertificateId, Limit, Status
+from handfast.cli.rotate import rotate, rotations
 from handfast.durations import parse_duration
 
 cert_app = typer.Typer(help="Device certificates: look at them, change their status, hand them over.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -12,18 +11,18 @@ from typing import Annotated, Any
 
 import typer
 
-from handfast.cli.ca import CertificateId
 from handfast.cli.call import Call, calls_server
 from handfast.cli.connection import CallFailed
+from handfast.cli.options import CertificateId
 from handfast.cli.output import plain, print_json, print_table
 from handfast.cli.successor import Successor, request_successor
+from handfast.durations import UNITS, parse_duration
 from handfast.errors import ConfigurationError
 from handfast.printable import printable
 
 POLL_S = 1.0
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-MAX_DEADLINE_S = 365 * 86400
-_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+MAX_DEADLINE = dt.timedelta(days=365)
+_SHOWN_UNITS = "dhms"
 _CHOICES = ("retire", "keep")
 
 _ENDS = {
@@ -91,7 +90,7 @@ def rotate(
     if on_deadline not in _CHOICES:
         raise ConfigurationError(f"--on-deadline is {printable(on_deadline, limit=40)!r}: expected retire or keep")
     options = {
-        "deadlineSeconds": duration_s(deadline),
+        "deadlineSeconds": _deadline_s(deadline),
         "onDeadline": on_deadline.upper(),
         "retireAction": "REVOKE" if revoke else "DEACTIVATE",
     }
@@ -141,23 +140,19 @@ def rotations(
     )
 
 
-def duration_s(text: str) -> int:
-    """`90s`, `30m`, `12h`, `7d` in seconds, at most a year; ConfigurationError for anything else."""
-    match = _DURATION.fullmatch(text)
-    seconds = int(match[1]) * _UNITS[match[2]] if match else 0
-    if not 0 < seconds <= MAX_DEADLINE_S:
-        raise ConfigurationError(
-            f"--deadline is {printable(text, limit=40)!r}: expected a time such as 90s, 30m, 12h or 7d, at most 365d"
-        )
-    return seconds
+def _deadline_s(text: str) -> int:
+    deadline = parse_duration(text, "--deadline", at_most=MAX_DEADLINE)
+    if not deadline:
+        raise ConfigurationError(f"--deadline is {text.strip()}: expected more than nothing, such as 7d")
+    return int(deadline.total_seconds())
 
 
 def time_left(seconds: float) -> str:
     """The two largest units: `6d 23h`, `59m 12s`."""
     whole = max(0, int(seconds))
     parts: list[str] = []
-    for unit, size in sorted(_UNITS.items(), key=lambda item: -item[1]):
-        count, whole = divmod(whole, size)
+    for unit in _SHOWN_UNITS:
+        count, whole = divmod(whole, UNITS[unit])
         if count or parts or unit == "s":
             parts.append(f"{count}{unit}")
     return " ".join(parts[:2])
