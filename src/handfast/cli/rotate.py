@@ -90,7 +90,7 @@ def rotate(
     if on_deadline not in _CHOICES:
         raise ConfigurationError(f"--on-deadline is {printable(on_deadline, limit=40)!r}: expected retire or keep")
     options = {
-        "deadlineSeconds": _deadline_s(deadline),
+        "deadlineSeconds": deadline_s(deadline),
         "onDeadline": on_deadline.upper(),
         "retireAction": "REVOKE" if revoke else "DEACTIVATE",
     }
@@ -140,7 +140,8 @@ def rotations(
     )
 
 
-def _deadline_s(text: str) -> int:
+def deadline_s(text: str) -> int:
+    """`--deadline` in seconds, more than none and at most a year; ConfigurationError for anything else."""
     deadline = parse_duration(text, "--deadline", at_most=MAX_DEADLINE)
     if not deadline:
         raise ConfigurationError(f"--deadline is {text.strip()}: expected more than nothing, such as 7d")

@@ -18,7 +18,7 @@ from tests.support.registry import self_signed
 from handfast.cli import rotate
 from handfast.cli.call import Call
 from handfast.cli.connection import CallFailed
-from handfast.cli.rotate import duration_s, time_left
+from handfast.cli.rotate import deadline_s, time_left
 from handfast.cli.successor import request_successor
 from handfast.errors import ConfigurationError
 
@@ -206,15 +206,17 @@ def test_the_end_is_told_in_a_sentence(changes: dict[str, Any], told: str) -> No
     assert f"{OLD} {told}" in rotate._ending(rotation(**changes))
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("12h", 43200), ("7d", 604800)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("12h", 43200), ("7d", 604800), ("1w", 604800)]
+)
 def test_a_deadline_is_a_number_and_a_unit(text: str, seconds: int) -> None:
-    assert seconds == duration_s(text)
+    assert seconds == deadline_s(text)
 
 
-@pytest.mark.parametrize("text", ["", "7", "d", "0s", "-1d", "1w", "366d", "1.5h", "7d ", "٧d", "9" * 40 + "s"])
+@pytest.mark.parametrize("text", ["", "7", "d", "0s", "-1d", "1y", "366d", "53w", "1.5h", "٧d", "9" * 40 + "s"])
 def test_any_other_deadline_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="--deadline"):
-        duration_s(text)
+        deadline_s(text)
 
 
 @pytest.mark.parametrize(
