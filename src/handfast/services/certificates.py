@@ -7,6 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from cryptography import x509
+
 from handfast.core.identity.arns import certificate_arn
 from handfast.core.identity.ids import CertificateId, Scope
 from handfast.core.identity.lifecycle import next_status, register_event, update_event
@@ -160,7 +162,8 @@ class Certificates:
         (ca,) = found
         if ca.status is not CACertificateStatus.ACTIVE:
             raise _inactive_ca(ca.certificate_id)
-        issuer = read_certificate(ca.pem).cert
+        # Not `read_certificate`: a CA that an earlier version let in stays usable when the rules of form grow stricter.
+        issuer = x509.load_pem_x509_certificate(ca.pem.encode())
         refuse_broken((*link_refusals(parsed.cert, issuer), *validity_refusals(issuer, cause.at)))
         return ca
 

@@ -202,6 +202,7 @@ def test_any_line_length_gives_the_same_certificate(width: int) -> None:
             st.sampled_from([NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.TITLE]),
             st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=16),
         ),
+        min_size=1,
         max_size=8,
     )
 )

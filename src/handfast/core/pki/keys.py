@@ -13,17 +13,18 @@ Refusals are data: all broken rules come back, never the first one only.
 from __future__ import annotations
 
 import datetime as dt
-from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
-from cryptography.x509.oid import PublicKeyAlgorithmOID, SignatureAlgorithmOID
+from cryptography.x509.oid import ExtensionOID, SignatureAlgorithmOID
 
-MIN_RSA_BITS = 2048
-MAX_RSA_BITS = 8192  # larger keys cost the server milliseconds for each proof of possession
-MAX_RSA_EXPONENT_BITS = 256  # CA/Browser Forum BR §6.1.6
+from handfast.core.pki.form import extension_name
+from handfast.core.pki.rules import BrokenRule as BrokenRule
+from handfast.core.pki.rules import rsa_refusals
+from handfast.core.pki.spki import EXPECTED, public_key_refusals
+from handfast.core.pki.spki import is_pss_only as is_pss_only
 
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 _PLAIN_SIGNATURES = frozenset(
@@ -37,24 +38,24 @@ _PLAIN_SIGNATURES = frozenset(
     }
 )
 _SHA2 = frozenset({"sha256", "sha384", "sha512"})
-# AlgorithmIdentifier { id-ecPublicKey, namedCurve } in DER, as it stands in a SubjectPublicKeyInfo (RFC 5480 §2.1.1)
-_NAMED_CURVE = {
-    "secp256r1": bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107"),
-    "secp384r1": bytes.fromhex("301006072a8648ce3d020106052b81040022"),
-    "secp521r1": bytes.fromhex("301006072a8648ce3d020106052b81040023"),
-}
-
-
-class BrokenRule(NamedTuple):
-    """
-    One rule that a certificate, request or key breaks.
-
-    `rule` is stable and begins with `key_`, `signature_` or `validity_`; `message` is a sentence
-    for a person and holds no text of the sender's.
-    """
-
-    rule: str
-    message: str
+# May be critical: what they say is obeyed here, or cannot widen what a fingerprint in the registry grants
+_CRITICAL = frozenset(
+    {
+        ExtensionOID.AUTHORITY_INFORMATION_ACCESS,
+        ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.CERTIFICATE_POLICIES,
+        ExtensionOID.CRL_DISTRIBUTION_POINTS,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.FRESHEST_CRL,
+        ExtensionOID.ISSUER_ALTERNATIVE_NAME,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+        ExtensionOID.SUBJECT_DIRECTORY_ATTRIBUTES,
+        ExtensionOID.SUBJECT_INFORMATION_ACCESS,
+        ExtensionOID.SUBJECT_KEY_IDENTIFIER,
+    }
+)
 
 
 def refusals(cert: x509.Certificate, *, now: dt.datetime | None = None) -> tuple[BrokenRule, ...]:
@@ -65,7 +66,7 @@ def refusals(cert: x509.Certificate, *, now: dt.datetime | None = None) -> tuple
         cert: Any certificate that the parser could read.
         now: When given, the certificate must be inside its validity at that instant too.
     """
-    broken = [*_public_key_refusals(cert, cert.tbs_certificate_bytes), *signature_refusals(cert)]
+    broken = [*public_key_refusals(cert), *signature_refusals(cert), *extension_refusals(cert)]
     if now is not None:
         broken += validity_refusals(cert, now)
     return tuple(broken)
@@ -73,10 +74,17 @@ def refusals(cert: x509.Certificate, *, now: dt.datetime | None = None) -> tuple
 
 def request_refusals(request: x509.CertificateSigningRequest) -> tuple[BrokenRule, ...]:
     """Every rule that a signing request breaks, its self-signature among them; empty when it may be issued from."""
-    broken = [
-        *_public_key_refusals(request, request.tbs_certrequest_bytes),
-        *signature_refusals(request),
-    ]
+    broken = list(public_key_refusals(request))
+    if not broken and is_pss_only(request):
+        # The issued certificate would hold an ordinary RSA key: not the one that the device signs with.
+        broken.append(
+            BrokenRule(
+                "key_algorithm",
+                "The key is RSA for RSASSA-PSS alone, for which no certificate is issued; use an ordinary RSA key, or "
+                "register a certificate that another CA issued.",
+            )
+        )
+    broken += signature_refusals(request)
     try:
         proven = request.is_signature_valid
     except Exception:
@@ -91,7 +99,8 @@ def request_refusals(request: x509.CertificateSigningRequest) -> tuple[BrokenRul
 def key_refusals(key: CertificatePublicKeyTypes) -> tuple[BrokenRule, ...]:
     """Every rule that a public key breaks; empty when a device may use it."""
     if isinstance(key, rsa.RSAPublicKey):
-        return tuple(_rsa_refusals(key))
+        numbers = key.public_numbers()
+        return rsa_refusals(numbers.n, numbers.e)
     if isinstance(key, ec.EllipticCurvePublicKey):
         if key.curve.name in _CURVES:
             return ()
@@ -100,7 +109,7 @@ def key_refusals(key: CertificatePublicKeyTypes) -> tuple[BrokenRule, ...]:
                 "key_curve", f"The EC key is on the curve {key.curve.name}; expected P-256, P-384 or P-521 (secp*r1)."
             ),
         )
-    return (BrokenRule("key_algorithm", f"The key is {key_kind(key)}; expected RSA or EC (P-256, P-384, P-521)."),)
+    return (BrokenRule("key_algorithm", f"The key is {key_kind(key)}; {EXPECTED}."),)
 
 
 def signature_refusals(signed: x509.Certificate | x509.CertificateSigningRequest) -> tuple[BrokenRule, ...]:
@@ -116,6 +125,23 @@ def signature_refusals(signed: x509.Certificate | x509.CertificateSigningRequest
             f"It is signed with {signature_name(signed)}; expected SHA-256, SHA-384 or SHA-512 with RSA, RSASSA-PSS "
             "or ECDSA.",
         ),
+    )
+
+
+def extension_refusals(cert: x509.Certificate) -> tuple[BrokenRule, ...]:
+    """
+    Every critical extension that is not understood here, as RFC 5280 §4.2 demands.
+
+    nameConstraints and the policy constraints are among them: they are known, and not evaluated.
+    """
+    return tuple(
+        BrokenRule(
+            "extension_critical",
+            f"Its extension {extension_name(each.oid.dotted_string[:128])} is critical and not evaluated here, so the "
+            "certificate cannot be used (RFC 5280 §4.2).",
+        )
+        for each in cert.extensions
+        if each.critical and each.oid not in _CRITICAL
     )
 
 
@@ -163,49 +189,6 @@ def signature_name(signed: x509.Certificate | x509.CertificateSigningRequest) ->
     return name if name != "Unknown OID" else oid.dotted_string
 
 
-def _public_key_refusals(
-    holder: x509.Certificate | x509.CertificateSigningRequest, to_be_signed: bytes
-) -> tuple[BrokenRule, ...]:
-    try:
-        key = holder.public_key()
-    except Exception:  # UnsupportedAlgorithm, ValueError: whatever the library finds wrong with it, it is unusable
-        return (
-            BrokenRule("key_unreadable", "The public key cannot be read; expected RSA or EC (P-256, P-384, P-521)."),
-        )
-    broken = list(key_refusals(key))
-    named = _NAMED_CURVE.get(key.curve.name) if isinstance(key, ec.EllipticCurvePublicKey) else None
-    if named is not None and named not in to_be_signed:
-        # The library also accepts the curve's parameters written out; RFC 5480 §2.1.1 forbids that, and it is
-        # the way in for curves that only look like the named one (CVE-2020-0601).
-        broken.append(
-            BrokenRule("key_explicit_curve", "The EC key spells its curve out; expected a named curve (RFC 5480).")
-        )
-    return tuple(broken)
-
-
-def _rsa_refusals(key: rsa.RSAPublicKey) -> list[BrokenRule]:
-    broken = []
-    if key.key_size < MIN_RSA_BITS:
-        broken.append(
-            BrokenRule("key_size", f"The RSA key has {key.key_size} bits; at least {MIN_RSA_BITS} are needed.")
-        )
-    if key.key_size > MAX_RSA_BITS:
-        broken.append(
-            BrokenRule("key_size", f"The RSA key has {key.key_size} bits; at most {MAX_RSA_BITS} are accepted.")
-        )
-    numbers = key.public_numbers()
-    if numbers.e < 3 or numbers.e % 2 == 0 or numbers.e.bit_length() > MAX_RSA_EXPONENT_BITS:
-        broken.append(
-            BrokenRule(
-                "key_exponent",
-                f"The RSA key's public exponent must be odd, at least 3 and at most {MAX_RSA_EXPONENT_BITS} bits long.",
-            )
-        )
-    if numbers.n % 2 == 0:
-        broken.append(BrokenRule("key_modulus", "The RSA key's modulus is even."))
-    return broken
-
-
 def _pss_refusals(signed: x509.Certificate | x509.CertificateSigningRequest) -> tuple[BrokenRule, ...]:
     """RSASSA-PSS: SHA-2, and MGF1 with the same hash (RFC 4055 §3.1)."""
     try:
@@ -232,8 +215,3 @@ def _pss_refusals(signed: x509.Certificate | x509.CertificateSigningRequest) -> 
             )
         )
     return tuple(broken)
-
-
-def is_pss_only(cert: x509.Certificate) -> bool:
-    """True for an id-RSASSA-PSS key, which proves possession in TLS 1.3 but not in TLS 1.2 (RFC 8446 §4.2.3)."""
-    return cert.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS

@@ -8,7 +8,9 @@ characters, DER without trailing bytes. What a person pasted wrongly is told apa
     armour_missing, armour_label, armour_several, armour_surroundings
     base64
     der_empty, der_too_long, der_syntax, der_canonical
-    version, serial_number, name, validity, extensions
+    version, serial_number, signature_algorithms, signature_parameters, signature_bits
+    name, validity, extensions
+    key_…                                         as in `spki`, where no library reads the rest
 
 Whether the key and the signature algorithm are good enough is `keys`' question.
 """
@@ -27,7 +29,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.utils import CryptographyDeprecationWarning
 
+from handfast.core.pki import der as asn1
+from handfast.core.pki.form import check_certificate, check_request, subject_public_key_info
 from handfast.core.pki.ids import CertificateId, certificate_id
+from handfast.core.pki.spki import form_refusals
 from handfast.errors import CertificateInputError
 
 __all__ = [
@@ -47,11 +52,12 @@ __all__ = [
 MAX_CERTIFICATE_CHARACTERS = 65536  # AWS IoT model, shape CertificatePem
 MAX_REQUEST_CHARACTERS = 4096  # AWS IoT model, shape CertificateSigningRequest
 
-# A serial number below one is refused below with a sentence, for the caller; the parser's own warning would go to
-# stderr. Set once, here, because `catch_warnings` is not safe between threads.
+# What the parser would tell stderr about a peer's certificate, where nobody who could act reads it. Set once, here,
+# because `catch_warnings` is not safe between threads. A common name of 65 characters (X.520 allows 64) is accepted.
 warnings.filterwarnings(
     "ignore", message="Parsed a serial number which wasn't positive", category=CryptographyDeprecationWarning
 )
+warnings.filterwarnings("ignore", message="Attribute's length must be", category=UserWarning)
 
 _BEGIN = re.compile(r"-----BEGIN ([^\n-]{1,64})-----")
 _CERTIFICATE = frozenset({"CERTIFICATE"})
@@ -146,12 +152,13 @@ def read_request(pem: str) -> ParsedRequest:
         CertificateInputError: Anything else; `rule` as listed above.
     """
     der = _unwrap(pem, _REQUEST, "certificate signing request", MAX_REQUEST_CHARACTERS)
+    check_request(der)
     try:
         request = x509.load_der_x509_csr(der)
     except x509.InvalidVersion as error:
         raise CertificateInputError("The request is not of PKCS#10 version 1.", "version") from error
     except Exception as error:
-        raise CertificateInputError("The request is not DER of one PKCS#10 request.", "der_syntax") from error
+        raise _reason(der, "request", "The request is not DER of one PKCS#10 request.") from error
     _readable("request", "name", lambda: list(request.subject))
     _readable("request", "extensions", lambda: list(request.extensions))
     _canonical(request.public_bytes(Encoding.DER), der, "request")
@@ -228,16 +235,13 @@ _USUAL_LABELS = frozenset(
 
 def _parsed(pem: str, der: bytes) -> ParsedCertificate:
     """Every field of the certificate touched once, so that nothing fails later and elsewhere."""
+    check_certificate(der)
     try:
         cert = x509.load_der_x509_certificate(der)
-        serial_number = cert.serial_number
     except x509.InvalidVersion as error:
         raise CertificateInputError("The certificate is not of X.509 version 3 or 1.", "version") from error
     except Exception as error:
-        raise CertificateInputError("The certificate is not DER of one X.509 certificate.", "der_syntax") from error
-    if serial_number < 1:
-        # RFC 5280 §4.1.2.2; the parser announces that it will stop reading these.
-        raise CertificateInputError("The certificate's serial number is not positive.", "serial_number")
+        raise _reason(der, "certificate", "The certificate is not DER of one X.509 certificate.") from error
     _readable("certificate", "name", lambda: (list(cert.subject), list(cert.issuer)))
     _readable("certificate", "validity", lambda: (cert.not_valid_before_utc, cert.not_valid_after_utc))
     _readable("certificate", "extensions", lambda: list(cert.extensions))
@@ -250,6 +254,14 @@ def _parsed(pem: str, der: bytes) -> ParsedCertificate:
         not_before=cert.not_valid_before_utc,
         not_after=cert.not_valid_after_utc,
     )
+
+
+def _reason(der: bytes, what: str, otherwise: str) -> CertificateInputError:
+    """Why the parser refuses what has the right form: most often its key's algorithm."""
+    body = asn1.read(der).inside[0]
+    for broken in form_refusals(subject_public_key_info(body.whole(der))):
+        return CertificateInputError(f"The {what}'s key cannot be read: {broken.message}", broken.rule)
+    return CertificateInputError(otherwise, "der_syntax")
 
 
 def _readable(what: str, rule: str, read: Callable[[], object]) -> None:

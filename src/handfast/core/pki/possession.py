@@ -14,7 +14,13 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from handfast.core.pki.chain import link_refusals
-from handfast.core.pki.keys import BrokenRule, refusals, signature_refusals, validity_refusals
+from handfast.core.pki.keys import (
+    BrokenRule,
+    extension_refusals,
+    refusals,
+    signature_refusals,
+    validity_refusals,
+)
 
 NOT_A_CA = "The CA certificate does not have the basicConstraints extension as true"
 
@@ -44,6 +50,7 @@ def possession_refusals(
         *link_refusals(verification, ca),
         *validity_refusals(verification, now),
         *signature_refusals(verification),
+        *extension_refusals(verification),
     )
 
 
