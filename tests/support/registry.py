@@ -289,7 +289,7 @@ class Plane:
         return await self.handlers[operation](ctx or caller(), **members)
 
 
-async def make_plane(store: SQLStore, *, backups: BackupMaker | None = None) -> Plane:
+async def make_plane(store: SQLStore, issuer: Any = None, *, backups: BackupMaker | None = None) -> Plane:
     """Services and handlers over the store, as the composition root makes them."""
     entropy, clock = FakeEntropy(), FakeClock()
     notified: list[Change] = []
@@ -304,7 +304,7 @@ async def make_plane(store: SQLStore, *, backups: BackupMaker | None = None) -> 
 
     endpoints = EndpointDirectory(store, entropy, "Example.TEST", notify)
     await endpoints.load()
-    registry = Registry(store, FakeIssuer(), entropy, notify)
+    registry = Registry(store, issuer or FakeIssuer(), entropy, notify)
     accounts = Accounts(store, entropy, clock, notify)
     refusals = FakeRefusals()
     handlers = build_handlers(registry, endpoints, ensure_region) | build_handfast_handlers(

@@ -31,6 +31,7 @@ AWS_LOG_REASON: dict[ReasonCode, str] = {
     ReasonCode.ENDPOINT_OF_ANOTHER_ACCOUNT: "SNI_MISUSED",
     ReasonCode.CERTIFICATE_KEY_REFUSED: "NOT_AUTHENTICATED",
     ReasonCode.CERTIFICATE_SIGNATURE_REFUSED: "NOT_AUTHENTICATED",
+    ReasonCode.CERTIFICATE_EXTENSION_REFUSED: "NOT_AUTHENTICATED",
     ReasonCode.NO_POLICY_ATTACHED: "AUTHORIZATION_FAILURE",
     ReasonCode.EXPLICIT_DENY: "AUTHORIZATION_FAILURE",
     ReasonCode.IMPLICIT_DENY: "AUTHORIZATION_FAILURE",
@@ -186,6 +187,10 @@ _TEXTS: dict[ReasonCode, tuple[str, str]] = {
     _CODES.CERTIFICATE_SIGNATURE_REFUSED: (
         "The certificate is signed with an algorithm that is not accepted.",
         "Issue it again, signed with SHA-256, SHA-384 or SHA-512 and RSA or ECDSA.",
+    ),
+    _CODES.CERTIFICATE_EXTENSION_REFUSED: (
+        "The certificate has a critical extension that is not evaluated here, which forbids using it.",
+        "Issue it again without that extension, or with the extension not critical.",
     ),
     # --- protocol
     _CODES.FIRST_PACKET_NOT_CONNECT: (

@@ -305,6 +305,8 @@ class Verdict:
             principal.broken_rules = tuple(_broken_rules(facts.certificate_der))
         if principal.broken_rules or not principal.usable or not principal.valid_at(now):
             return None
+        if _key_too_new(facts):
+            return None
         principal.admitted_at = self._clock.monotonic()
         admitted = principal.admitted
         if admitted is None or admitted.domain_name != place.domain_name:
@@ -316,7 +318,10 @@ class Verdict:
     # --- refusals of steps 2 and 3 ----------------------------------------------------------------------------
 
     def _refuse_certificate(self, principal: Principal, scope: Scope, facts: TLSFacts) -> Refused:
-        return Refused(self._recorder.record(Stage.CERTIFICATE, self._standing(principal), facts, scope))
+        reasons = self._standing(principal)
+        if _key_too_new(facts):
+            reasons += (Reason(ReasonCode.CLIENT_KEY_UNUSABLE, "an RSASSA-PSS key was used with TLS 1.2"),)
+        return Refused(self._recorder.record(Stage.CERTIFICATE, reasons, facts, scope))
 
     async def _refuse_unregistered(self, place: _Place, facts: TLSFacts) -> Refused:
         others = await self._registered_in(facts, place.scope.region, besides=place.scope)
@@ -500,7 +505,10 @@ _RULE_REASONS = {
     "validity_not_yet": ReasonCode.CERTIFICATE_NOT_YET_VALID,
     "validity_expired": ReasonCode.CERTIFICATE_EXPIRED,
     "validity_order": ReasonCode.CERTIFICATE_EXPIRED,
+    "extension_critical": ReasonCode.CERTIFICATE_EXTENSION_REFUSED,
 }
+_RSASSA_PSS = bytes.fromhex("06092a864886f70d01010a")
+"""The OBJECT IDENTIFIER id-RSASSA-PSS; it names a key or a signature."""
 
 
 def _broken_rules(der: bytes, now: dt.datetime | None = None) -> list[tuple[str, str]]:
@@ -509,6 +517,13 @@ def _broken_rules(der: bytes, now: dt.datetime | None = None) -> list[tuple[str,
         return [(rule, message) for rule, message in keys.refusals(x509.load_der_x509_certificate(der), now=now)]
     except Exception as error:
         return [("key_unreadable", f"The certificate cannot be read ({type(error).__name__}).")]
+
+
+def _key_too_new(facts: TLSFacts) -> bool:
+    """Whether an id-RSASSA-PSS key was used in TLS 1.2, where AWS IoT refuses it: it would fail the device there."""
+    if facts.version != "TLSv1.2" or _RSASSA_PSS not in facts.certificate_der:
+        return False
+    return keys.is_pss_only(x509.load_der_x509_certificate(facts.certificate_der))
 
 
 def _reason(rule: str, message: str) -> Reason:

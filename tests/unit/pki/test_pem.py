@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from cryptography import x509
@@ -138,6 +141,18 @@ class TestCertificate:
             with pytest.raises(CertificateInputError) as caught:
                 read_certificates(text)
             assert rule == caught.value.rule
+
+
+def test_reading_prints_nothing() -> None:
+    """The parser warns of long names on stderr, where a peer's certificates would fill the log."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "d" * 200, _validate=False)])
+    script = "import sys; from handfast.core.pki.pem import read_certificate; read_certificate(sys.stdin.read())"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input=pem(certificate(subject)), capture_output=True, text=True, check=True, env=environment,
+    )  # fmt: skip
+    assert ("", "") == (done.stdout, done.stderr)
 
 
 class TestRequest:
