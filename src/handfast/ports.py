@@ -133,12 +133,15 @@ class Store(Protocol):
         ...
 
     async def insert_certificates(
-        self, certificates: Sequence[CertificateRecord], cause: Cause
+        self, certificates: Sequence[CertificateRecord], cause: Cause, *, require_ca: bool = False
     ) -> list[Change | StoreConflict]:
-        """Many in one transaction, a result for each, in order."""
+        """Many in one transaction, a result for each, in order; conflicts as of `insert_certificate`."""
         ...
 
     async def certificate(self, scope: Scope, certificate_id: CertificateId) -> CertificateRecord | None: ...
+    async def certificate_statuses(
+        self, scope: Scope, certificate_ids: Sequence[CertificateId]
+    ) -> dict[CertificateId, CertificateStatus]: ...  # of those that are registered in the scope
     async def certificate_or_offer(self, scope: Scope, certificate_id: CertificateId) -> CertificateRecord | None:
         """The scope's registration; without one, another account's whose transfer to this one is pending."""
         ...

@@ -24,11 +24,13 @@ from handfast.cli.expiry import (
     print_listing,
     statuses_asked,
 )
+from handfast.cli.import_ import import_certificates
 from handfast.cli.options import CertificateId, Limit, Status
 from handfast.cli.rotate import rotate, rotations
 from handfast.durations import parse_duration
 
 cert_app = typer.Typer(help="Device certificates: look at them, change their status, hand them over.")
+cert_app.command("import")(import_certificates)
 
 
 @cert_app.command("list")

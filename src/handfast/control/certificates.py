@@ -55,7 +55,7 @@ class CertificateHandlers:
             scope_of(ctx),
             cause_of(ctx, "RegisterCertificateWithoutCA"),
             certificate_pem,
-            None if status is None else _status(status),
+            None if status is None else status_named(status),
         )
         return _identified(record)
 
@@ -68,7 +68,7 @@ class CertificateHandlers:
         set_as_active: bool | None = None,
         status: str | None = None,
     ) -> Result:
-        wanted = None if status is None else _status(status)
+        wanted = None if status is None else status_named(status)
         if set_as_active is not None:  # deprecated, and the same as ACTIVE or INACTIVE
             asked = CertificateStatus.ACTIVE if set_as_active else CertificateStatus.INACTIVE
             if wanted not in (None, asked):
@@ -88,7 +88,7 @@ class CertificateHandlers:
             scope_of(ctx),
             cause_of(ctx, "UpdateCertificate"),
             fold_certificate_id(certificate_id),
-            _status(new_status),
+            status_named(new_status),
         )
         return {}
 
@@ -162,7 +162,8 @@ def _identified(record: CertificateRecord, scope: Scope | None = None) -> Result
     }
 
 
-def _status(text: str) -> CertificateStatus:
+def status_named(text: str) -> CertificateStatus:
+    """The status that a request names, or InvalidRequestError."""
     try:
         return CertificateStatus(text)
     except ValueError:

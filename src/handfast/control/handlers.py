@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from handfast.control.accounts import AccountHandlers
 from handfast.control.backups import BackupHandlers, BackupMaker
+from handfast.control.bulk_registration import BulkRegistrationHandlers
 from handfast.control.ca_certificates import CACertificateHandlers
 from handfast.control.certificates import CertificateHandlers
 from handfast.control.context import Handler, answering
@@ -47,6 +48,7 @@ def build_handfast_handlers(
     """The operations of /handfast/v1. Those on accounts and keys need the operator's key."""
     handlers = (
         AccountHandlers(accounts).handlers
+        | BulkRegistrationHandlers(registry.bulk).handlers
         | TransferHandlers(registry.transfers).own_handlers
         | RotationHandlers(registry.rotations).handlers
         | EndpointHandlers(endpoints, ensure_region).own_handlers

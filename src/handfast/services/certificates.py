@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -33,6 +33,7 @@ from handfast.errors import (
     InvalidRequestError,
     ResourceAlreadyExistsError,
     ResourceNotFoundError,
+    ServiceError,
     ServiceUnavailableError,
     StoreConflict,
 )
@@ -128,44 +129,23 @@ class Certificates:
         self, scope: Scope, pem: str, status: CertificateStatus | None
     ) -> tuple[ParsedCertificate, CertificateStatus]:
         """The certificate that the text holds, new here, and the status that it starts with."""
-        parsed = _read(pem, "certificate")
-        certificate_id = CertificateId(parsed.certificate_id)
-        if await self._store.certificate(scope, certificate_id) is not None:
-            raise already_registered(scope, certificate_id)
-        event = register_event(status or CertificateStatus.INACTIVE)
-        return parsed, next_status(None, event, certificate_id)
+        parsed = read(pem, "certificate")
+        if await self._store.certificate(scope, parsed.certificate_id) is not None:
+            raise already_registered(scope, parsed.certificate_id)
+        return parsed, first_status(parsed.certificate_id, status)
 
     async def _signer(
         self, scope: Scope, cause: Cause, parsed: ParsedCertificate, ca_pem: str | None
     ) -> CACertificateRecord:
         """The one registered, ACTIVE CA that signed the certificate."""
         if ca_pem is not None:
-            named = await self._store.ca_certificate(scope, _read(ca_pem, "CA certificate").certificate_id)
+            named = await self._store.ca_certificate(scope, read(ca_pem, "CA certificate").certificate_id)
             if named is None:
                 raise CertificateValidationError("The CA certificate is not registered in this account and region")
             candidates = [named]
         else:
             candidates = await self._store.ca_certificates_of_subject(scope, name_digest(parsed.cert.issuer))
-        found = signers(parsed.cert, candidates)
-        if len(found) > 1:
-            raise CertificateConflictError(
-                "Several registered CA certificates have this issuer's name and key; say which one with "
-                "caCertificatePem"
-            )
-        if not found:
-            raise CertificateValidationError(
-                "The CA certificate that was given did not sign the certificate"
-                if ca_pem is not None
-                else "No CA certificate registered in this account and region signed the certificate; register the "
-                "CA that issued it, not one above it in the chain"
-            )
-        (ca,) = found
-        if ca.status is not CACertificateStatus.ACTIVE:
-            raise _inactive_ca(ca.certificate_id)
-        # Not `read_certificate`: a CA that an earlier version let in stays usable when the rules of form grow stricter.
-        issuer = x509.load_pem_x509_certificate(ca.pem.encode())
-        refuse_broken((*link_refusals(parsed.cert, issuer), *validity_refusals(issuer, cause.at)))
-        return ca
+        return chosen_signer(parsed, candidates, cause.at, named=ca_pem is not None)
 
     async def update_status(
         self, scope: Scope, cause: Cause, certificate_id: CertificateId, new_status: CertificateStatus
@@ -259,18 +239,8 @@ class Certificates:
         *,
         ca_certificate_id: CertificateId | None = None,
     ) -> CertificateRecord:
-        record = CertificateRecord(
-            scope=scope,
-            certificate_id=CertificateId(parsed.certificate_id),
-            pem=parsed.pem,
-            status=status,
-            mode=mode,
-            creation_date=cause.at,
-            last_modified_date=cause.at,
-            not_before=parsed.not_before,
-            not_after=parsed.not_after,
-            generation_id=self._entropy.uuid(),
-            ca_certificate_id=ca_certificate_id,
+        record = new_record(
+            scope, cause, parsed, status, mode, generation_id=self._entropy.uuid(), ca_certificate_id=ca_certificate_id
         )
         try:
             # A gateway may have cached that the certificate is unknown.
@@ -279,15 +249,10 @@ class Certificates:
                 suspects=[Change(ChangeKind.CERTIFICATE, scope, record.certificate_id)],
             )
         except StoreConflict as conflict:
-            match conflict.kind:
-                case "exists":
-                    raise already_registered(scope, record.certificate_id) from None
-                case "ca" if ca_certificate_id is not None:
-                    raise _inactive_ca(ca_certificate_id) from None
-                case "revoked":
-                    raise revoked_before(record.certificate_id) from None
-                case _:
-                    raise
+            refused = registration_refusal(record, conflict)
+            if refused is None:
+                raise
+            raise refused from None
         return record
 
 
@@ -297,11 +262,89 @@ def _found(record: CertificateRecord | None, certificate_id: CertificateId) -> C
     return record
 
 
-def _read(pem: str, what: str) -> ParsedCertificate:
+# --- the rules of a registration, one at a time or many at once ---------------------------------------------------
+
+
+def read(pem: str, what: str) -> ParsedCertificate:
+    """The certificate that the text holds, or CertificateValidationError; `what` names it there."""
     try:
         return read_certificate(pem)
     except CertificateInputError as error:
         raise CertificateValidationError(f"The {what} cannot be read: {error}") from error
+
+
+def first_status(certificate_id: CertificateId, status: CertificateStatus | None) -> CertificateStatus:
+    """The status that a registration asked for as `status` begins with; INACTIVE unless stated."""
+    return next_status(None, register_event(status or CertificateStatus.INACTIVE), certificate_id)
+
+
+def chosen_signer(
+    parsed: ParsedCertificate, candidates: Sequence[CACertificateRecord], at: dt.datetime, *, named: bool
+) -> CACertificateRecord:
+    """
+    The one of the CAs that signed the certificate, ACTIVE and inside its validity at `at`. Verifies signatures.
+
+    Args:
+        named: The caller said which CA it is, and `candidates` holds that one.
+    """
+    found = signers(parsed.cert, candidates)
+    if len(found) > 1:
+        raise CertificateConflictError(
+            "Several registered CA certificates have this issuer's name and key; name the one that signed it"
+        )
+    if not found:
+        raise CertificateValidationError(
+            "The CA certificate that was given did not sign the certificate"
+            if named
+            else "No CA certificate registered in this account and region signed the certificate; register the "
+            "CA that issued it, not one above it in the chain"
+        )
+    (ca,) = found
+    if ca.status is not CACertificateStatus.ACTIVE:
+        raise _inactive_ca(ca.certificate_id)
+    # Not `read_certificate`: a CA that an earlier version let in stays usable when the rules of form grow stricter.
+    issuer = x509.load_pem_x509_certificate(ca.pem.encode())
+    refuse_broken((*link_refusals(parsed.cert, issuer), *validity_refusals(issuer, at)))
+    return ca
+
+
+def new_record(
+    scope: Scope,
+    cause: Cause,
+    parsed: ParsedCertificate,
+    status: CertificateStatus,
+    mode: CertificateMode,
+    *,
+    generation_id: str,
+    ca_certificate_id: CertificateId | None = None,
+) -> CertificateRecord:
+    """The registration of a certificate that was checked, as it goes into the store."""
+    return CertificateRecord(
+        scope=scope,
+        certificate_id=parsed.certificate_id,
+        pem=parsed.pem,
+        status=status,
+        mode=mode,
+        creation_date=cause.at,
+        last_modified_date=cause.at,
+        not_before=parsed.not_before,
+        not_after=parsed.not_after,
+        generation_id=generation_id,
+        ca_certificate_id=ca_certificate_id,
+    )
+
+
+def registration_refusal(record: CertificateRecord, conflict: StoreConflict) -> ServiceError | None:
+    """What the caller is told when the store did not take the record; None for a conflict that says nothing to it."""
+    match conflict.kind:
+        case "exists":
+            return already_registered(record.scope, record.certificate_id)
+        case "ca" if record.ca_certificate_id is not None:
+            return _inactive_ca(record.ca_certificate_id)
+        case "revoked":
+            return revoked_before(record.certificate_id)
+        case _:
+            return None
 
 
 def _inactive_ca(certificate_id: CertificateId) -> CertificateStateError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from handfast.ports import Entropy, Notify, Store
+from handfast.services.bulk_registration import BulkRegistration
 from handfast.services.ca_certificates import CACertificates
 from handfast.services.certificates import Certificates, Issuer
 from handfast.services.commit import Committer
@@ -24,6 +25,7 @@ class Registry:
     def __init__(self, store: Store, issuer: Issuer, entropy: Entropy, notify: Notify) -> None:
         self._commit = Committer(notify)
         self.certificates = Certificates(store, issuer, entropy, self._commit)
+        self.bulk = BulkRegistration(store, entropy, self._commit)
         self.ca_certificates = CACertificates(store, entropy, self._commit)
         self.transfers = Transfers(store, self._commit)
         self.rotations = Rotations(store, issuer, entropy, self._commit)

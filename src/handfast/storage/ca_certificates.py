@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
@@ -14,6 +14,7 @@ from handfast.core.identity.records import (
     CACertificateRecord,
     CACertificateStatus,
     CertificateMode,
+    CertificateRecord,
 )
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Page, PageRequest
@@ -127,6 +128,18 @@ def default_of_region(connection: Connection, region: str) -> list[CACertificate
 def is_active(connection: Connection, scope: Scope, certificate_id: CertificateId) -> bool:
     query = select(_C.status).where(in_scope(_C, scope), _C.certificate_id == certificate_id)
     return connection.execute(query).scalar() == CACertificateStatus.ACTIVE.value
+
+
+def without_active(
+    connection: Connection, records: Iterable[CertificateRecord]
+) -> dict[tuple[Scope, CertificateId | None], StoreConflict]:
+    """The CAs that the records name which are not registered and ACTIVE, with what to answer for their records."""
+    named = {(record.scope, record.ca_certificate_id) for record in records}
+    return {
+        (scope, ca): StoreConflict("ca", f"CA certificate {ca} is not registered and ACTIVE")
+        for scope, ca in named
+        if ca is None or not is_active(connection, scope, ca)
+    }
 
 
 def ensure_code(connection: Connection, scope: Scope, code: str, cause: Cause) -> str:

@@ -173,6 +173,17 @@ def get(connection: Connection, scope: Scope, certificate_id: CertificateId) -> 
     return None if row is None else _from_core(row)
 
 
+def statuses(
+    connection: Connection, scope: Scope, certificate_ids: Sequence[CertificateId]
+) -> dict[CertificateId, CertificateStatus]:
+    found: dict[CertificateId, CertificateStatus] = {}
+    for start in range(0, len(certificate_ids), tombstones.CHUNK):
+        wanted = _C.certificate_id.in_(certificate_ids[start : start + tombstones.CHUNK])
+        rows = connection.execute(select(_C.certificate_id, _C.status).where(in_scope(_C, scope), wanted))
+        found.update((CertificateId(row[0]), _STATUSES[row[1]]) for row in rows)
+    return found
+
+
 def get_or_offer(connection: Connection, scope: Scope, certificate_id: CertificateId) -> CertificateRecord | None:
     own = get(connection, scope, certificate_id)
     if own is not None:

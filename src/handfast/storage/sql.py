@@ -158,9 +158,21 @@ class SQLStore:
         return await self._write(insert)
 
     async def insert_certificates(
-        self, certificates: Sequence[CertificateRecord], cause: Cause
+        self, certificates: Sequence[CertificateRecord], cause: Cause, *, require_ca: bool = False
     ) -> list[Change | StoreConflict]:
-        return await self._write(lambda c: device_certificates.insert_many(c, certificates, cause))
+        def insert(connection: Connection) -> list[Change | StoreConflict]:
+            refused = ca_certificates.without_active(connection, certificates) if require_ca else {}
+            wanted = [record for record in certificates if (record.scope, record.ca_certificate_id) not in refused]
+            done = iter(device_certificates.insert_many(connection, wanted, cause))
+            keys = ((record.scope, record.ca_certificate_id) for record in certificates)
+            return [refused[key] if key in refused else next(done) for key in keys]
+
+        return await self._write(insert)
+
+    async def certificate_statuses(
+        self, scope: Scope, certificate_ids: Sequence[CertificateId]
+    ) -> dict[CertificateId, CertificateStatus]:
+        return await self._read(lambda c: device_certificates.statuses(c, scope, certificate_ids))
 
     async def certificate(self, scope: Scope, certificate_id: CertificateId) -> CertificateRecord | None:
         return await self._read(lambda c: device_certificates.get(c, scope, certificate_id))

@@ -15,7 +15,7 @@ from handfast.storage.journal import record
 from handfast.storage.tables import tombstones
 
 _T = tombstones.c
-_CHUNK = 250
+CHUNK = 250
 """Ids in one statement: SQLite counts its parameters."""
 
 
@@ -53,11 +53,11 @@ def revoked(connection: Connection, keys: Iterable[tuple[Scope, CertificateId]])
         by_scope.setdefault(scope, []).append(certificate_id)
     found: set[tuple[Scope, CertificateId]] = set()
     for scope, ids in by_scope.items():
-        for start in range(0, len(ids), _CHUNK):
+        for start in range(0, len(ids), CHUNK):
             query = select(_T.certificate_id).where(
                 _T.account_id == scope.account,
                 _T.region == scope.region,
-                _T.certificate_id.in_(ids[start : start + _CHUNK]),
+                _T.certificate_id.in_(ids[start : start + CHUNK]),
                 _T.reason == TombstoneReason.REVOKED.value,
             )
             found.update((scope, CertificateId(each)) for each in connection.execute(query).scalars())
@@ -70,12 +70,12 @@ def lift_transferred(connection: Connection, keys: Iterable[tuple[Scope, Certifi
     for scope, certificate_id in keys:
         by_scope.setdefault(scope, []).append(certificate_id)
     for scope, ids in by_scope.items():
-        for start in range(0, len(ids), _CHUNK):
+        for start in range(0, len(ids), CHUNK):
             connection.execute(
                 delete(tombstones).where(
                     _T.account_id == scope.account,
                     _T.region == scope.region,
-                    _T.certificate_id.in_(ids[start : start + _CHUNK]),
+                    _T.certificate_id.in_(ids[start : start + CHUNK]),
                     _T.reason == TombstoneReason.TRANSFERRED.value,
                 )
             )

@@ -98,6 +98,7 @@ class MountedService:
         signing_names: Collection[str] | None = None,
         *,
         body_limit_bytes: int | None = None,
+        body_limits: Mapping[str, int] | None = None,
     ) -> None:
         """
         Args:
@@ -105,9 +106,10 @@ class MountedService:
             handlers: By the operation's name, the model's (`CreateThing`) or its snake_case form.
             signing_names: By default the model's own.
             body_limit_bytes: By default the application's.
+            body_limits: The same for single operations, by the model's name.
 
         Raises:
-            ValueError: A handler is named like no operation.
+            ValueError: A handler or a limit is named like no operation.
         """
         by_name: dict[str, Handler] = {}
         snake = {operation.snake: name for name, operation in model.operations.items()}
@@ -121,6 +123,9 @@ class MountedService:
         self.handlers = by_name
         self.signing_names = frozenset(signing_names or {model.signing_name})
         self.body_limit_bytes = body_limit_bytes
+        self.body_limits = dict(body_limits or {})
+        if unknown := self.body_limits.keys() - model.operations.keys():
+            raise ValueError(f"{', '.join(sorted(unknown))}: no operation of {model.name}")
         self.router = Router(model.operations.values())
 
 
@@ -267,7 +272,7 @@ class ApiApplication:
         pending = await self._authenticator.begin(
             claim, head, signing_names=service.signing_names, must_sign=match.operation.input_headers
         )
-        limit = service.body_limit_bytes or self._body_limit
+        limit = service.body_limits.get(match.operation.name) or service.body_limit_bytes or self._body_limit
         request = replace(head, body=await RequestBody(head, receive).read(limit))
         self._authenticator.finish(pending, request)
         # Only now: before, the account would be anybody's claim.
