@@ -65,8 +65,8 @@ class Server:
         assert self.process is not None
         return self.process.pid
 
-    def start(self, core: int) -> None:
-        """It accepts TLS connections, pinned to `core`."""
+    def start(self, core: int | str) -> None:
+        """It accepts TLS connections, pinned to `core`, or to a list of cores as taskset takes it."""
         if self.ready_file is not None:
             self.ready_file.unlink(missing_ok=True)
         with self.log.open("ab") as log:

@@ -206,6 +206,20 @@ async def test_many_are_inserted_at_once_with_a_result_for_each(store: Store) ->
     }
 
 
+async def test_of_many_those_go_in_whose_ca_is_active_in_their_scope(store: Store) -> None:
+    ids = [certificate_id(number) for number in (7, 8, 9)]
+    for number, status in ((7, CACertificateStatus.ACTIVE), (8, CACertificateStatus.INACTIVE)):
+        ca = ca_certificate(number, status=status)
+        await store.insert_ca_certificate(ca, registration_code=None, subject_limit=9, cause=cause())
+    wanted = [certificate(number, ca_certificate_id=ca) for number, ca in enumerate((*ids, None, ids[0]), start=1)]
+    results = await store.insert_certificates(wanted, cause(), require_ca=True)
+    kinds = [result.kind if isinstance(result, StoreConflict) else result.subject for result in results]
+    assert [certificate_id(1), "ca", "ca", "ca", certificate_id(5)] == kinds
+    found = await store.certificate_statuses(SCOPE, [certificate_id(number) for number in range(600)])
+    assert {certificate_id(1): INACTIVE, certificate_id(5): INACTIVE} == found
+    assert {} == await store.certificate_statuses(OTHER_ACCOUNT, ids)
+
+
 async def test_a_status_change_is_guarded_by_the_status_expected(store: Store) -> None:
     await store.insert_certificate(certificate(1), cause())
     later = cause(at=NOW + dt.timedelta(hours=1))

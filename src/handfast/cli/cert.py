@@ -30,7 +30,6 @@ from handfast.cli.rotate import rotate, rotations
 from handfast.durations import parse_duration
 
 cert_app = typer.Typer(help="Device certificates: look at them, change their status, hand them over.")
-cert_app.command("import")(import_certificates)
 
 
 @cert_app.command("list")
@@ -229,6 +228,9 @@ def forget(
     with call.handfast() as api:
         api.forget_certificate(accountId=account, certificateId=certificate_id)
     _say(call, certificate_id, "forgotten")
+
+
+cert_app.command("import")(import_certificates)
 
 
 def _set_status(call: Call, certificate_id: str, status: str) -> None:

@@ -63,8 +63,6 @@ def import_certificates(
     if server.is_aws:
         raise ConfigurationError("AWS IoT has no operation for batches: 'cert import' needs a handfast server")
     signer = None if manifest_cert is None else _signer(manifest_cert)
-    sources = Sources(paths, signer=signer, include_ca=include_ca)
-    wishes = Wishes(status=status, require_ca=require_ca)
     journal = journal_for(
         {
             "api": server.api,
@@ -77,6 +75,9 @@ def import_certificates(
         },
         report,
     )
+    own_files = [journal.path, journal.temporary, *([] if report is None else [report])]
+    sources = Sources(paths, signer=signer, include_ca=include_ca, own_files=own_files)
+    wishes = Wishes(status=status, require_ca=require_ca)
 
     def open_report(keep_bytes: int | None) -> Report | None:
         return None if report is None else Report(report, keep_bytes=keep_bytes)

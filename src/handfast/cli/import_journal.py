@@ -56,6 +56,7 @@ class Journal:
 
     def __init__(self, path: Path, job: str) -> None:
         self.path = path
+        self.temporary = path.with_name(f"{path.name}.new")
         self._job = job
 
     def read(self) -> Mark | None:
@@ -89,9 +90,8 @@ class Journal:
         }
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary = self.path.with_name(f"{self.path.name}.new")
-            temporary.write_text(json.dumps(document) + "\n", encoding="utf-8")
-            temporary.replace(self.path)
+            self.temporary.write_text(json.dumps(document) + "\n", encoding="utf-8")
+            self.temporary.replace(self.path)
         except OSError as error:
             raise ConfigurationError(f"{self.path} cannot be written: {error.strerror}") from None
 

@@ -29,6 +29,7 @@ FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 20.0
 _PASSING = frozenset({"ThrottlingException", "ServiceUnavailableException", "InternalFailureException"})
 
+USABLE = ("ACTIVE", "INACTIVE")
 ALREADY_DIFFERENT = "ResourceAlreadyExistsException"
 
 
@@ -36,6 +37,13 @@ class Progress(Protocol):
     """Shown while the import runs."""
 
     def update(self, totals: Totals, read_bytes: int) -> None: ...
+
+
+class Send(Protocol):
+    """Registers one batch; see `Sender`."""
+
+    def __call__(self, certificates: list[bytes]) -> list[dict[str, Any]]: ...
+    def stop(self) -> None: ...
 
 
 class Registers(Protocol):
@@ -46,7 +54,7 @@ class Registers(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """How the certificates are to be registered. `status` None: INACTIVE, and whatever those have that are there."""
+    """How the certificates are to be registered. `status` None: INACTIVE; those that are there may be ACTIVE too."""
 
     status: str | None = None
     require_ca: bool = False
@@ -135,7 +143,7 @@ class ImportRun:
     def __init__(
         self,
         sources: Sources,
-        send: Callable[[list[bytes]], list[dict[str, Any]]],
+        send: Send,
         wishes: Wishes,
         *,
         journal: Journal,
@@ -201,8 +209,7 @@ class ImportRun:
             while under_way:
                 self._settle(under_way.popleft(), outcome, report)
         finally:
-            if isinstance(self._send, Sender):
-                self._send.stop()
+            self._send.stop()
             pool.shutdown(cancel_futures=True)
 
     def _settle(self, batch: _Batch, outcome: Outcome, report: Report | None) -> None:
@@ -235,11 +242,11 @@ class ImportRun:
             return None
         if result["outcome"] == "exists":
             status = str(result.get("certificateStatus"))
-            if self._wishes.status in (None, status):
+            if status in ((self._wishes.status,) if self._wishes.status else USABLE):
                 totals.existed += 1
                 return None
             totals.failed += 1
-            text = f"It is registered already with status {status}, not {self._wishes.status}; its status was left."
+            text = f"It is registered already with status {status}, which was left as it is."
             return _row("failed", item, ALREADY_DIFFERENT, text)
         totals.failed += 1
         return _row("failed", item, str(result.get("errorCode")), str(result.get("errorMessage")))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,10 +59,16 @@ class Sources:
     """The paths of one import. Iterating reads them from the beginning."""
 
     def __init__(
-        self, paths: Sequence[Path], *, signer: ManifestSigner | None = None, include_ca: bool = False
+        self,
+        paths: Sequence[Path],
+        *,
+        signer: ManifestSigner | None = None,
+        include_ca: bool = False,
+        own_files: Collection[Path] = (),
     ) -> None:
         """
         Args:
+            own_files: The import's own, which are passed over where they lie in a folder that is read.
             signer: Verifies manifests; without it they are refused.
             include_ca: CA certificates too, which are left out otherwise: whoever holds a CA's key is no device.
 
@@ -72,6 +78,7 @@ class Sources:
         self._paths = list(paths)
         self._signer = signer
         self._include_ca = include_ca
+        self._own_files = {os.path.abspath(path) for path in own_files}
         for path in self._paths:
             self._check(path)
 
@@ -130,6 +137,8 @@ class Sources:
             return
         for name in names:
             path = folder / name
+            if os.path.abspath(path) in self._own_files:
+                continue
             try:
                 facts = path.lstat()
             except OSError as error:

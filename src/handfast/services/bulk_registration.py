@@ -106,7 +106,8 @@ class BulkRegistration:
             if require_ca or named is not None:
                 candidates = await self._candidates(scope, entries, named)
                 await asyncio.to_thread(_find_signers, entries, candidates, cause, named=named is not None)
-        existed = await self._insert(scope, cause, entries)
+            good = await asyncio.to_thread(self._records, scope, cause, entries)
+        existed = await self._insert(scope, cause, entries, good)
         return [_outcome(entry, existed) for entry in entries]
 
     async def _candidates(
@@ -119,10 +120,9 @@ class BulkRegistration:
         return {issuer: await self._store.ca_certificates_of_subject(scope, issuer) for issuer in sorted(issuers)}
 
     async def _insert(
-        self, scope: Scope, cause: Cause, entries: Sequence[_Entry]
+        self, scope: Scope, cause: Cause, entries: Sequence[_Entry], good: Sequence[tuple[_Entry, CertificateRecord]]
     ) -> dict[CertificateId, CertificateStatus]:
         """The good ones are registered; what is returned is the status of those that had been before."""
-        good = [(entry, self._record(scope, cause, entry)) for entry in entries if entry.error is None]
         results: list[Change | StoreConflict] = []
 
         async def write() -> list[Change]:
@@ -143,19 +143,26 @@ class BulkRegistration:
         doubtful = [e.parsed.certificate_id for e in entries if e.error is not None and e.parsed is not None]
         return await self._store.certificate_statuses(scope, doubtful) if doubtful else {}
 
-    def _record(self, scope: Scope, cause: Cause, entry: _Entry) -> CertificateRecord:
-        assert entry.parsed is not None
-        assert entry.status is not None
-        ca = entry.ca
-        return new_record(
-            scope,
-            cause,
-            entry.parsed,
-            entry.status,
-            CertificateMode.SNI_ONLY if ca is None else ca.mode,
-            generation_id=self._entropy.uuid(),
-            ca_certificate_id=None if ca is None else ca.certificate_id,
-        )
+    def _records(self, scope: Scope, cause: Cause, entries: Sequence[_Entry]) -> list[tuple[_Entry, CertificateRecord]]:
+        """What is to be stored of the entries that break no rule."""
+        good = []
+        for entry in entries:
+            if entry.error is not None:
+                continue
+            assert entry.parsed is not None
+            assert entry.status is not None
+            ca = entry.ca
+            record = new_record(
+                scope,
+                cause,
+                entry.parsed,
+                entry.status,
+                CertificateMode.SNI_ONLY if ca is None else ca.mode,
+                generation_id=self._entropy.uuid(),
+                ca_certificate_id=None if ca is None else ca.certificate_id,
+            )
+            good.append((entry, record))
+        return good
 
 
 def _verify_all(entries: Sequence[_Entry], cause: Cause) -> None:

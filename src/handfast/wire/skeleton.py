@@ -9,6 +9,7 @@ None. It raises `ServiceError`s; it never sees HTTP.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -58,6 +59,8 @@ Handler = Callable[..., Awaitable[Mapping[str, Any] | None]]
 """`async def update_certificate(ctx: Caller, *, certificate_id: str, new_status: str) -> dict | None`."""
 
 BODY_LIMIT_BYTES: Final = 1024 * 1024
+LARGE_BODY_BYTES: Final = 128 * 1024
+"""Longer requests are read, and their answers written, in a thread. No policy, certificate or CSR is as long."""
 MAX_SHOWN_CHARS: Final = 256
 
 
@@ -256,7 +259,11 @@ class ApiApplication:
                 f"{operation.name} is not implemented by handfast. `handfast coverage` lists the operations that are."
             )
         caller = self._authenticator.caller(pending, address=call.address, request_id=call.request_id)
-        return serialize(operation, await handler(caller, **parse(match, request)))
+        if len(request.body) <= LARGE_BODY_BYTES:
+            return serialize(operation, await handler(caller, **parse(match, request)))
+        # Tens of milliseconds, in which the devices' packets would wait.
+        members = await asyncio.to_thread(parse, match, request)
+        return await asyncio.to_thread(serialize, operation, await handler(caller, **members))
 
     async def _authenticate(
         self,

@@ -70,7 +70,7 @@ class ManifestSigner:
         self._key = key
         own = subject_key_identifier(certificate)
         computed = x509.SubjectKeyIdentifier.from_public_key(key).digest
-        self._kids = {_encode(digest) for digest in (own, computed) if digest is not None}
+        self._kids = [_encode(digest) for digest in (own, computed) if digest is not None]
         self._thumbprint = _encode(hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest())
 
     def names(self, header: dict[str, Any]) -> bool:
