@@ -89,14 +89,54 @@ def operations() -> Iterator[str]:
         yield ""
 
 
-def lifecycle() -> Iterator[str]:
-    """The transitions of a certificate's status, from the table that the code obeys."""
-    from handfast.core.identity.lifecycle import TRANSITIONS
+def lifecycle_diagram() -> Iterator[str]:
+    """The statuses of a certificate and what leads from one to another, drawn from the table that the code obeys."""
+    from handfast.core.identity.lifecycle import KEPT_FROM_DELETION, TRANSITIONS
+    from handfast.core.identity.records import CertificateStatus
 
-    yield "| from | event | to |"
-    yield "| --- | --- | --- |"
+    edges: dict[tuple[str, str], list[str]] = {}
     for (status, event), new in TRANSITIONS.items():
-        yield f"| {status or '(not registered)'} | `{event}` | {new} |"
+        if status is not new:  # an update that changes nothing stands in the table below
+            edges.setdefault((status or "[*]", new), []).append(event)
+    reached = {new for _, new in edges}
+    for status in CertificateStatus:
+        if status in reached and status not in KEPT_FROM_DELETION:
+            edges[status, "[*]"] = ["DELETE"]
+    yield "```mermaid"
+    yield "stateDiagram-v2"
+    for (status, new), events in edges.items():
+        yield f"    {status} --> {new}: {', '.join(events)}"
+    yield "```"
+
+
+def lifecycle() -> Iterator[str]:
+    """Every status and every event: the status that follows, or the error."""
+    from handfast.core.identity.ids import CertificateId
+    from handfast.core.identity.lifecycle import KEPT_FROM_DELETION, TRANSITIONS, CertificateEvent, forbidden
+    from handfast.core.identity.records import CertificateStatus
+
+    statuses = [None, *CertificateStatus]
+    yield f"| event | {' | '.join(status or '(not registered)' for status in statuses)} |"
+    yield f"| --- |{' --- |' * len(statuses)}"
+    for event in CertificateEvent:
+        cells = []
+        for status in statuses:
+            new = TRANSITIONS.get((status, event))
+            if new is None:
+                registers = event.value.startswith("REGISTER_")
+                if registers:
+                    new = "*ResourceAlreadyExists*"
+                elif status is None:
+                    new = "*ResourceNotFound*"
+                else:
+                    new = f"*{forbidden(status, event, CertificateId('')).code.removesuffix('Exception')}*"
+            cells.append(str(new))
+        yield f"| `{event}` | {' | '.join(cells)} |"
+    deleted = [
+        "*ResourceNotFound*" if status is None else "*CertificateState*" if status in KEPT_FROM_DELETION else "gone"
+        for status in statuses
+    ]
+    yield f"| `DELETE` | {' | '.join(deleted)} |"
 
 
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
@@ -106,6 +146,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "refusals": refusals,
     "operations": operations,
     "lifecycle": lifecycle,
+    "lifecycle-diagram": lifecycle_diagram,
 }
 
 

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import create_engine
 from tests.support.registry import NOW
 
 from handfast.services.backup import Backup, make_backup
@@ -81,6 +82,30 @@ def make_registry(path: Path, marker: str, schema: str = HEAD) -> None:
     connection.execute("INSERT INTO settings VALUES ('marker', ?)", (marker,))
     connection.commit()
     connection.close()
+
+
+def make_older(path: Path) -> None:
+    """The registry, closed, as the version before this one would have it: the rows and columns that both know."""
+    before = path.with_name("before.db")
+    path.rename(before)
+    path.touch(mode=0o600)
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        migrate.upgrade(connection, str(path), to=migrate.revisions()[-2])
+    engine.dispose()
+    raw = sqlite3.connect(path)
+    raw.execute("ATTACH ? AS newer", (str(before),))
+    tables = "SELECT name FROM main.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    for (table,) in raw.execute(tables).fetchall():
+        columns = [
+            {row[1] for row in raw.execute(f"PRAGMA {schema}.table_info({table})")} for schema in ("main", "newer")
+        ]
+        names = ", ".join(sorted(columns[0] & columns[1]))
+        if table != "alembic_version":
+            raw.execute(f"INSERT INTO main.{table} ({names}) SELECT {names} FROM newer.{table}")
+    raw.commit()
+    raw.close()
+    before.unlink()
 
 
 def marker_of(folder: Path) -> str:

@@ -131,7 +131,7 @@ def make_backup(
                             writer.add(name, staged)
                             staged.unlink()
                         else:
-                            writer.add(name, source)
+                            writer.add(name, source, once=rule.rotated)
                 manifest = Manifest(
                     version=version,
                     schema=schema,
@@ -265,16 +265,21 @@ class _Writer:
         self._file = file
         self._now = now
         self._watch = watch
+        self._seen: set[tuple[int, int]] = set()
         self.members: list[Member] = []
 
-    def add(self, name: str, source: Path) -> None:
-        """The file as long as it is now; one that has gone meanwhile is left out."""
+    def add(self, name: str, source: Path, *, once: bool = False) -> None:
+        """The file as long as it is now; one that has gone meanwhile is left out, with `once` also one renamed."""
         try:
             descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             return
         with os.fdopen(descriptor, "rb") as opened:
-            self.members.append(self._put(name, opened, os.fstat(opened.fileno()).st_size))
+            facts = os.fstat(opened.fileno())
+            if once and (facts.st_dev, facts.st_ino) in self._seen:
+                return
+            self._seen.add((facts.st_dev, facts.st_ino))
+            self.members.append(self._put(name, opened, facts.st_size))
 
     def finish(self, manifest: Manifest) -> None:
         """The manifest is the last member: an archive that has one was written to its end."""

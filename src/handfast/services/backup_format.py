@@ -39,30 +39,34 @@ class Kind(StrEnum):
 
 
 class Rule(NamedTuple):
-    """The members of one kind, by the names below the data directory that match whole."""
+    """
+    The members of one kind, by the names below the data directory that match whole.
+
+    `rotated`: the server renames a full file to the name that is read after it.
+    """
 
     kind: Kind
     name: re.Pattern[str]
     what: str
-    secret: bool = False
+    rotated: bool = False
 
 
-def _rule(kind: Kind, name: str, what: str, *, secret: bool = False) -> Rule:
-    return Rule(kind, re.compile(name, re.ASCII), what, secret)
+def _rule(kind: Kind, name: str, what: str, *, rotated: bool = False) -> Rule:
+    return Rule(kind, re.compile(name, re.ASCII), what, rotated)
 
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 RULES: tuple[Rule, ...] = (
     _rule(Kind.FILE, r"handfast\.json", "format and kind of the directory"),
     # Before the registry: what was sealed in them is in the registry's copy too, never the other way round.
-    _rule(Kind.FILE, rf"audit(?:-{_PART})?(?:/{_PART})?", "sealed checkpoints of the audit trail"),
-    _rule(Kind.FILE, r"credentials", "access keys of the first account and of the operator", secret=True),
+    _rule(Kind.FILE, rf"audit(?:-{_PART})?(?:/{_PART})?", "sealed checkpoints of the audit trail", rotated=True),
+    _rule(Kind.FILE, r"credentials", "access keys of the first account and of the operator"),
     _rule(Kind.FILE, rf"trust/{_PART}\.pem", "roots and bundles, as published"),
     # A key is written before its certificate: so certificates are read before the keys.
-    _rule(Kind.FILE, rf"pki/(?:{_PART}/)?{_PART}\.pem", "certificates of the PKI"),
-    _rule(Kind.FILE, rf"pki/(?:{_PART}/)?{_PART}\.key", "private keys of the PKI", secret=True),
+    _rule(Kind.FILE, rf"pki/(?:{_PART}/)?{_PART}\.(?:pem|pub)", "certificates and public keys"),
+    _rule(Kind.FILE, rf"pki/(?:{_PART}/)?{_PART}\.key", "private keys of the PKI"),
     _rule(Kind.FILE, r"pki/offline/README\.txt", "what to do with the root keys"),
-    _rule(Kind.DATABASE, re.escape(REGISTRY), "the registry", secret=True),
+    _rule(Kind.DATABASE, re.escape(REGISTRY), "the registry"),
     _rule(Kind.DATABASE, r"sessions\.db", "retained messages"),
     _rule(Kind.DATABASE, r"refusals\.db", "the record of refusals"),
 )

@@ -62,11 +62,27 @@ def test_what_was_committed_while_another_connection_writes_is_in_it(directory: 
 def test_checkpoints_are_read_before_the_registry_and_certificates_before_their_keys(
     directory: Path, tmp_path: Path
 ) -> None:
-    (directory / "audit").mkdir()
-    (directory / "audit" / "checkpoints.jsonl").write_text("{}\n")
+    (directory / "audit-checkpoints").write_text("{}\n")
     names = [member.name for member in back_up(directory, tmp_path / "out.tar").manifest.members]
-    assert names.index("audit/checkpoints.jsonl") < names.index("handfast.db")
+    assert names.index("audit-checkpoints") < names.index("handfast.db")
     assert names.index("pki/leaves/us-east-1-rsa.pem") < names.index("pki/leaves/us-east-1-rsa-0123456789abcdef.key")
+
+
+def test_checkpoints_that_are_rotated_meanwhile_are_in_it_once(directory: Path, tmp_path: Path) -> None:
+    newest, older = directory / "audit-checkpoints", directory / "audit-checkpoints.1"
+    newest.write_text("2\n")
+    older.write_text("1\n")
+
+    class Rotating(Quiet):
+        def look(self) -> None:
+            if "2\n" == newest.read_text():  # from now on the full one is called as that one was
+                newest.rename(older)
+                newest.write_text("3\n")
+
+    (directory / "handfast.json").write_bytes(b"")  # the first member that is looked at is `audit-checkpoints`
+    members = dict(read_archive(back_up(directory, tmp_path / "out.tar", Rotating()).path))
+    assert b"2\n" == members["audit-checkpoints"]
+    assert "audit-checkpoints.1" not in members
 
 
 def test_what_is_not_known_is_left_out_and_named(directory: Path, tmp_path: Path) -> None:
