@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
@@ -27,6 +29,7 @@ from handfast.telemetry.clock import SystemClock
 
 log = structlog.get_logger("handfast")
 _clock = SystemClock()
+_NICENESS = 10
 
 
 class _SQLite:
@@ -42,6 +45,12 @@ class _SQLite:
 
 
 _DATABASES: Databases = _SQLite()
+
+
+def _step_back() -> None:
+    """This thread runs when nothing else wants to; devices come first (Linux: the niceness of one thread)."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 class Reporter:
@@ -78,7 +87,10 @@ class Backups:
         """
         if self._running is not None:
             raise LimitExceededError("A backup is being made already: try again when it is done")
-        self._running = asyncio.ensure_future(asyncio.to_thread(self._make))
+        # A thread of its own, since one that has stepped back may not step forward again.
+        worker = ThreadPoolExecutor(1, thread_name_prefix="handfast-backup", initializer=_step_back)
+        self._running = asyncio.get_running_loop().run_in_executor(worker, self._make)
+        worker.shutdown(wait=False)
         self._running.add_done_callback(self._done)
         return await asyncio.shield(self._running)
 
