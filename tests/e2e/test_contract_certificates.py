@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtensionOID, NameOID
-from tests.support.device import ALLOW_ALL, private_key
+from tests.support.device import ALLOW_ALL
 from tests.support.server import Server
 from tests.support.strict import (
     CONFLICT,
@@ -31,6 +31,7 @@ from tests.support.strict import (
     own_ca,
     refused,
     register_ca,
+    request,
     tenant,
 )
 
@@ -59,14 +60,6 @@ def me(server: Server) -> Tenant:
 @pytest.fixture
 def iot(me: Tenant) -> Any:
     return me.iot
-
-
-def csr(*names: x509.NameAttribute, kind: str = "p256", extended: bool = False) -> str:
-    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(names))
-    if extended:
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("asked.example")]), critical=False)
-        builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
-    return builder.sign(private_key(kind), hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 
 def described(iot: Any, certificate_id: str) -> dict[str, Any]:
@@ -133,7 +126,7 @@ def test_issued_active_only_when_asked(iot: Any, asked: bool, expected: str) -> 
     made = iot.create_keys_and_certificate(setAsActive=asked)
     assert expected == status(iot, made["certificateId"])
     name = x509.NameAttribute(NameOID.COMMON_NAME, "x")
-    made = iot.create_certificate_from_csr(certificateSigningRequest=csr(name), setAsActive=asked)
+    made = iot.create_certificate_from_csr(certificateSigningRequest=request(name), setAsActive=asked)
     assert {"certificateArn", "certificateId", "certificatePem"} == body_of(made).keys()
     assert expected == status(iot, made["certificateId"])
 
@@ -146,13 +139,13 @@ def test_a_request_keeps_its_subject_and_loses_its_extensions(iot: Any, kind: st
         x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Ünïts"),
         x509.NameAttribute(NameOID.COMMON_NAME, "second"),
     ]
-    text = csr(*names, kind=kind, extended=True)
-    request = x509.load_pem_x509_csr(text.encode())
+    text = request(*names, kind=kind, extended=True)
+    asked = x509.load_pem_x509_csr(text.encode())
     one, two = [iot.create_certificate_from_csr(certificateSigningRequest=text) for _ in range(2)]
     assert one["certificateId"] != two["certificateId"], "no idempotency"
     cert = x509.load_pem_x509_certificate(one["certificatePem"].encode())
-    assert request.subject.public_bytes() == cert.subject.public_bytes()
-    assert request.public_key() == cert.public_key()
+    assert asked.subject.public_bytes() == cert.subject.public_bytes()
+    assert asked.public_key() == cert.public_key()
     assert "sha256WithRSAEncryption" == cert.signature_algorithm_oid._name, "whatever the subject's key"
     assert ExtensionOID.SUBJECT_ALTERNATIVE_NAME not in [extension.oid for extension in cert.extensions]
     assert not cert.extensions.get_extension_for_class(x509.BasicConstraints).value.ca

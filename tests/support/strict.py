@@ -14,7 +14,10 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from tests.support.device import self_signed
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import NameOID
+from tests.support.device import private_key, self_signed
 from tests.support.own_ca import OwnCA
 from tests.support.server import Server
 
@@ -91,6 +94,10 @@ def check_value(shape: Any, value: Any, where: str) -> None:
         assert isinstance(value, list), where
         for item in value:
             check_value(shape.member, item, f"{where}[]")
+    elif kind == "map":
+        for name, item in value.items():
+            check_value(shape.key, name, f"{where} key")
+            check_value(shape.value, item, f"{where}.{name}")
     elif kind == "timestamp":
         assert isinstance(value, int | float), f"{where}: {value!r} is not a number"
         assert 946684800 <= value < 4102444800, f"{where}: {value!r} is not in epoch seconds of this century"
@@ -223,6 +230,16 @@ def refused(expected: tuple[str, int], call: Any, **members: Any) -> Refusal:
 def leaf(name: str | None = None) -> str:
     """A self-signed certificate in PEM, valid now, of a key of its own."""
     return self_signed(name or f"device {uuid.uuid4().hex}")[0].decode()
+
+
+def request(*names: x509.NameAttribute, kind: str = "p256", extended: bool = False) -> str:
+    """A certificate signing request in PEM; `extended`: it asks for names and for CA:TRUE."""
+    subject = x509.Name(names or [x509.NameAttribute(NameOID.COMMON_NAME, "device")])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    if extended:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("asked.example")]), critical=False)
+        builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
+    return builder.sign(private_key(kind), hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 
 def own_ca(name: str | None = None, **options: Any) -> OwnCA:

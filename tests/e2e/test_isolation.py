@@ -1,0 +1,340 @@
+"""
+No operation reaches from one account into another, nor from one region of an account into another.
+
+Every implemented operation of `iot` is called with identifiers that belong to
+somebody else and, as the control, with identifiers that belong to nobody. Both
+must end alike, to the letter of the error's text, and the owner must find
+everything as it was. An operation that is new fails here until it is in the table.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from tests.support.device import ALLOW_ALL
+from tests.support.server import Server
+from tests.support.strict import Tenant, body_of, issue, leaf, own_ca, register_ca, request, strict_client, tenant
+
+from handfast.app import implemented_operations
+
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a caller may name in a request: somebody's, or nobody's."""
+
+    account: str
+    region: str
+    certificate_id: str
+    offered_id: str
+    ca_id: str
+    pem: str
+    ca_pem: str
+    proof: str
+    thing: str
+    policy: str
+    markers: dict[str, str]
+
+    @property
+    def arn(self) -> str:
+        return f"arn:aws:iot:{self.region}:{self.account}:cert/{self.certificate_id}"
+
+    def secrets(self) -> list[str]:
+        """What no answer to a stranger may hold but what the stranger himself has named."""
+        return [self.account, self.certificate_id, self.offered_id, self.ca_id, self.thing, self.policy]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, with something of its own to combine with the other's."""
+
+    iot: Any
+    arn: str
+    thing: str
+    policy: str
+
+
+Call = Callable[[Names, Caller], dict[str, Any]]
+
+
+def _nothing(_their: Names, _my: Caller) -> dict[str, Any]:
+    return {}
+
+
+def _certificate(**members: Any) -> Call:
+    return lambda their, _my: {"certificateId": their.certificate_id} | members
+
+
+def _offered(**members: Any) -> Call:
+    return lambda their, _my: {"certificateId": their.offered_id} | members
+
+
+def _ca(**members: Any) -> Call:
+    return lambda their, _my: {"certificateId": their.ca_id} | members
+
+
+def _marker(operation: str, **members: Any) -> Call:
+    return lambda their, _my: {"marker": their.markers[operation]} | members
+
+
+def _token(operation: str) -> Call:
+    return lambda their, _my: {"nextToken": their.markers[operation]}
+
+
+CALLS: dict[str, list[Call]] = {
+    "AcceptCertificateTransfer": [_certificate(), _offered(), _offered(setAsActive=True)],
+    "AttachPolicy": [
+        lambda their, my: {"policyName": my.policy, "target": their.arn},
+        lambda their, my: {"policyName": their.policy, "target": my.arn},
+        lambda their, _my: {"policyName": their.policy, "target": their.arn},
+    ],
+    "AttachThingPrincipal": [
+        lambda their, my: {"thingName": my.thing, "principal": their.arn},
+        lambda their, my: {"thingName": their.thing, "principal": my.arn},
+        lambda their, my: {"thingName": my.thing, "principal": their.arn, "thingPrincipalType": "EXCLUSIVE_THING"},
+    ],
+    "CancelCertificateTransfer": [_certificate(), _offered()],
+    "CreateCertificateFromCsr": [lambda _their, _my: {"certificateSigningRequest": request()}],
+    "CreateKeysAndCertificate": [_nothing],
+    "CreatePolicy": [lambda their, _my: {"policyName": their.policy, "policyDocument": json.dumps(ALLOW_ALL)}],
+    "CreateThing": [lambda their, _my: {"thingName": their.thing}],
+    "DeleteCACertificate": [_ca()],
+    "DeleteCertificate": [_certificate(), _certificate(forceDelete=True), _offered(forceDelete=True)],
+    "DeletePolicy": [lambda their, _my: {"policyName": their.policy}],
+    "DeleteRegistrationCode": [_nothing],
+    "DeleteThing": [lambda their, _my: {"thingName": their.thing}],
+    "DescribeCACertificate": [_ca()],
+    "DescribeCertificate": [_certificate(), _offered(), lambda their, _my: {"certificateId": their.ca_id}],
+    "DescribeEndpoint": [_nothing],
+    "DescribeThing": [lambda their, _my: {"thingName": their.thing}],
+    "DetachPolicy": [
+        lambda their, my: {"policyName": my.policy, "target": their.arn},
+        lambda their, my: {"policyName": their.policy, "target": my.arn},
+        lambda their, _my: {"policyName": their.policy, "target": their.arn},
+    ],
+    "DetachThingPrincipal": [
+        lambda their, my: {"thingName": my.thing, "principal": their.arn},
+        lambda their, my: {"thingName": their.thing, "principal": my.arn},
+        lambda their, _my: {"thingName": their.thing, "principal": their.arn},
+    ],
+    "GetPolicy": [lambda their, _my: {"policyName": their.policy}],
+    "GetRegistrationCode": [_nothing],
+    "ListAttachedPolicies": [lambda their, _my: {"target": their.arn}],
+    "ListCACertificates": [_nothing, _marker("ListCACertificates")],
+    "ListCertificates": [_nothing, _marker("ListCertificates")],
+    "ListCertificatesByCA": [
+        lambda their, _my: {"caCertificateId": their.ca_id},
+        lambda their, _my: {"caCertificateId": their.ca_id, "marker": their.markers["ListCertificatesByCA"]},
+    ],
+    "ListOutgoingCertificates": [_nothing, _marker("ListOutgoingCertificates")],
+    "ListPolicies": [_nothing, _marker("ListPolicies")],
+    "ListPrincipalThings": [lambda their, _my: {"principal": their.arn}],
+    "ListTargetsForPolicy": [lambda their, _my: {"policyName": their.policy}],
+    "ListThingPrincipals": [lambda their, _my: {"thingName": their.thing}],
+    "ListThings": [_nothing, _token("ListThings"), lambda _their, _my: {"attributeName": "of", "attributeValue": "me"}],
+    "RegisterCACertificate": [
+        lambda their, _my: {"caCertificate": their.ca_pem, "verificationCertificate": their.proof},
+        lambda their, _my: {"caCertificate": their.ca_pem, "certificateMode": "SNI_ONLY"},
+    ],
+    "RegisterCertificate": [
+        lambda their, _my: {"certificatePem": their.pem},
+        lambda their, _my: {"certificatePem": their.pem, "caCertificatePem": their.ca_pem},
+    ],
+    "RegisterCertificateWithoutCA": [lambda their, _my: {"certificatePem": their.pem}],
+    "RejectCertificateTransfer": [_certificate(), _offered(rejectReason="mine now")],
+    "TransferCertificate": [
+        lambda their, _my: {"certificateId": their.certificate_id, "targetAwsAccount": their.account},
+        lambda their, _my: {"certificateId": their.offered_id, "targetAwsAccount": their.account},
+    ],
+    "UpdateCACertificate": [_ca(newStatus="INACTIVE"), _ca(newAutoRegistrationStatus="ENABLE"), _ca()],
+    "UpdateCertificate": [
+        _certificate(newStatus="REVOKED"),
+        _certificate(newStatus="ACTIVE"),
+        _offered(newStatus="INACTIVE"),
+    ],
+}
+"""How each operation may be asked for what is another's."""
+
+UNDO: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
+    "AttachPolicy": lambda iot, made: iot.detach_policy(**made),
+    "CreatePolicy": lambda iot, made: iot.delete_policy(policyName=made["policyName"]),
+    "CreateThing": lambda iot, made: iot.delete_thing(**made),
+}
+"""A name of one's own that happens to be another's too is taken back, so that the next call finds none again."""
+
+
+def test_every_implemented_operation_is_walked() -> None:
+    assert implemented_operations()["iot"] == CALLS.keys(), "say how the new operation may be asked for another's"
+
+
+# --- the owner
+
+
+class Owner:
+    """An account with one of everything, some attached to each other, and an offer to a third account."""
+
+    def __init__(self, server: Server) -> None:
+        self.side, other = tenant(server), tenant(server)
+        iot = self.side.iot
+        ca = own_ca()
+        register_ca(iot, ca, allowAutoRegistration=False)
+        proof = issue(ca, iot.get_registration_code()["registrationCode"])
+        pem = issue(ca)
+        certificate_id = iot.register_certificate(certificatePem=pem, status="ACTIVE")["certificateId"]
+        iot.register_certificate(certificatePem=issue(ca))
+        offered_id = iot.register_certificate_without_ca(certificatePem=leaf())["certificateId"]
+        second = iot.register_certificate_without_ca(certificatePem=leaf())["certificateId"]
+        for each in (offered_id, second):
+            iot.transfer_certificate(certificateId=each, targetAwsAccount=other.account)
+        register_ca(iot, own_ca())
+        thing, policy = f"their-thing-{uuid.uuid4().hex}", f"their-policy-{uuid.uuid4().hex}"
+        for suffix in ("", "-2"):
+            iot.create_thing(thingName=thing + suffix, attributePayload={"attributes": {"of": "me"}})
+            iot.create_policy(policyName=policy + suffix, policyDocument=json.dumps(ALLOW_ALL))
+        self.names = Names(
+            account=self.side.account,
+            region="us-east-1",
+            certificate_id=certificate_id,
+            offered_id=offered_id,
+            ca_id=ca.id,
+            pem=pem,
+            ca_pem=ca.pem,
+            proof=proof,
+            thing=thing,
+            policy=policy,
+            markers={
+                "ListCACertificates": iot.list_ca_certificates(pageSize=1)["nextMarker"],
+                "ListCertificates": iot.list_certificates(pageSize=1)["nextMarker"],
+                "ListCertificatesByCA": iot.list_certificates_by_ca(caCertificateId=ca.id, pageSize=1)["nextMarker"],
+                "ListOutgoingCertificates": iot.list_outgoing_certificates(pageSize=1)["nextMarker"],
+                "ListPolicies": iot.list_policies(pageSize=1)["nextMarker"],
+                "ListThings": iot.list_things(maxResults=1)["nextToken"],
+            },
+        )
+        iot.attach_policy(policyName=policy, target=self.names.arn)
+        iot.attach_thing_principal(thingName=thing, principal=self.names.arn)
+        self.before = self.everything()
+
+    def everything(self) -> dict[str, Any]:
+        """All that the owner can see."""
+        iot, names = self.side.iot, self.names
+        certificates = iot.list_certificates(pageSize=250)["certificates"]
+        cas = iot.list_ca_certificates(pageSize=250)["certificates"]
+        return {
+            "certificates": [body_of(iot.describe_certificate(certificateId=c["certificateId"])) for c in certificates],
+            "cas": [body_of(iot.describe_ca_certificate(certificateId=c["certificateId"])) for c in cas],
+            "outgoing": body_of(iot.list_outgoing_certificates()),
+            "code": body_of(iot.get_registration_code()),
+            "endpoint": body_of(iot.describe_endpoint()),
+            "things": [body_of(iot.describe_thing(thingName=t["thingName"])) for t in iot.list_things()["things"]],
+            "policies": [body_of(iot.get_policy(policyName=p["policyName"])) for p in iot.list_policies()["policies"]],
+            "attached": body_of(iot.list_attached_policies(target=names.arn)),
+            "principals": body_of(iot.list_thing_principals(thingName=names.thing)),
+        }
+
+
+def nobodys(like: Names) -> Names:
+    """Names of the same form that nobody has."""
+    ca = own_ca()
+    return replace(
+        like,
+        certificate_id=uuid.uuid4().hex * 2,
+        offered_id=uuid.uuid4().hex * 2,
+        ca_id=ca.id,
+        pem=issue(ca),
+        ca_pem=ca.pem,
+        proof=issue(ca, uuid.uuid4().hex * 2),
+        thing=f"their-thing-{uuid.uuid4().hex}",
+        policy=f"their-policy-{uuid.uuid4().hex}",
+        markers=dict.fromkeys(like.markers, "AAAA"),
+    )
+
+
+@pytest.fixture(scope="module")
+def owner(server: Server) -> Owner:
+    return Owner(server)
+
+
+def _outfitted(iot: Any) -> Caller:
+    thing, policy = f"my-thing-{uuid.uuid4().hex}", f"my-policy-{uuid.uuid4().hex}"
+    iot.create_thing(thingName=thing)
+    iot.create_policy(policyName=policy, policyDocument=json.dumps(ALLOW_ALL))
+    arn = iot.register_certificate_without_ca(certificatePem=leaf())["certificateArn"]
+    return Caller(iot, arn, thing, policy)
+
+
+@pytest.fixture(params=["another account", "another region of the account"])
+def intruder(server: Server, owner: Owner, operation: str, request: pytest.FixtureRequest) -> Caller:
+    """Anew for each operation: what it registered of the other's is its own from then on."""
+    if request.param == "another account":
+        return _outfitted(tenant(server).iot)
+    # each region that is asked for its endpoint costs the server a certificate
+    region = "eu-west-1" if operation == "DescribeEndpoint" else f"lab-{uuid.uuid4().hex[:12]}"
+    return _outfitted(strict_client(server, owner.side.keys, region))
+
+
+# --- the walk
+
+
+def _outcome(caller: Caller, operation: str, members: dict[str, Any]) -> str:
+    """What the call ends with, as text; what it made under the other's name is gone again."""
+    try:
+        answer = caller.iot._make_api_call(operation, members)
+    except ClientError as error:
+        response = error.response
+        return json.dumps({**body_of(response), "status": response["ResponseMetadata"]["HTTPStatusCode"]})
+    if operation in UNDO:
+        UNDO[operation](caller.iot, members)
+    return json.dumps(body_of(answer), default=lambda _instant: "instant")
+
+
+def _without(text: str, names: Names) -> str:
+    """The outcome with what was named in the request, and what is random anyway, taken out."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+
+    named = [x509.load_pem_x509_certificate(names.pem.encode()).fingerprint(hashes.SHA256()).hex()]
+    for each in (*named, names.certificate_id, names.offered_id, names.ca_id, names.thing, names.policy):
+        text = text.replace(each, "NAMED")
+    return UUID.sub("UUID", text)
+
+
+RANDOM = {"CreateCertificateFromCsr", "CreateKeysAndCertificate", "ListCertificates", "ListThings", "ListPolicies"}
+"""Their answers hold new keys, or what the caller has made by now: only searched for what is the owner's."""
+
+
+@pytest.mark.parametrize("operation", CALLS)
+def test_what_is_anothers_is_as_what_is_nobodys(owner: Owner, intruder: Caller, operation: str) -> None:
+    for number, call in enumerate(CALLS[operation]):
+        theirs, none = owner.names, nobodys(owner.names)
+        members = call(theirs, intruder)
+        found = _outcome(intruder, operation, members)
+        control = _outcome(intruder, operation, call(none, intruder))
+        if operation not in RANDOM:
+            assert _without(control, none) == _without(found, theirs), f"call {number}"
+        said = json.dumps(members)
+        fingerprints = set(theirs.secrets()) if theirs.account not in intruder.arn else set(theirs.secrets()[1:])
+        for secret in fingerprints:
+            if operation.startswith("Register") and secret in (theirs.certificate_id, theirs.ca_id):
+                continue  # the id of the certificate that the caller has sent
+            assert secret in said or secret not in found, f"call {number} tells {secret}"
+    assert owner.before == owner.everything()
+
+
+@pytest.mark.parametrize("operation", ["DescribeCertificate", "UpdateCertificate", "DeleteCertificate"])
+def test_the_third_party_of_an_offer_sees_no_more_than_the_offer(owner: Owner, operation: str) -> None:
+    """What is offered to one account is nothing to the rest: not even that it is offered."""
+    stranger: Tenant = tenant(owner.side.server)
+    members = {"certificateId": owner.names.offered_id} | (
+        {"newStatus": "ACTIVE"} if operation == "UpdateCertificate" else {}
+    )
+    with pytest.raises(stranger.iot.exceptions.ResourceNotFoundException):
+        stranger.iot._make_api_call(operation, members)
