@@ -68,10 +68,11 @@ class OwnCA:
         not_before: dt.datetime = NOW - DAY,
         not_after: dt.datetime = NOW + DAY,
         issuer: str | None = None,
+        key: ec.EllipticCurvePrivateKey | None = None,
     ) -> str:
         """A certificate that this CA signed, in PEM; also the verification certificate, named after a code."""
-        key = ec.generate_private_key(ec.SECP256R1()).public_key()
-        builder = _builder(named(name), key, not_before, not_after).issuer_name(named(issuer or self.name))
+        public = (key or ec.generate_private_key(ec.SECP256R1())).public_key()
+        builder = _builder(named(name), public, not_before, not_after).issuer_name(named(issuer or self.name))
         return _pem(builder.sign(self.key, digest or hashes.SHA256()))
 
 
