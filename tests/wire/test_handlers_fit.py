@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 import pytest
+from tests.support.keys import ACCOUNT, EVERYONE, OPERATOR
 
 from handfast.control.handlers import build_handfast_handlers, build_handlers
 from handfast.data.handlers import DataHandlers
@@ -46,3 +47,8 @@ def test_a_handler_takes_every_member_of_its_operation(operation: Operation, han
     assert set() == given - taken, "members that the handler would fail on"
     assert set() == demanded - required, "members that the handler demands but a request may leave out"
     assert set() == taken - given, "parameters that no request can bring"
+
+
+def test_every_operation_of_ours_says_whose_key_it_needs() -> None:
+    said = sorted([*OPERATOR, *ACCOUNT, *EVERYONE])
+    assert sorted(MOUNTED["handfast"]) == said, "tests/support/keys.py has each operation of /handfast/v1 once"

@@ -1,0 +1,25 @@
+"""Whose key each operation of /handfast/v1 needs. A new operation stands in exactly one of these."""
+
+from __future__ import annotations
+
+OPERATOR = {
+    "CreateAccessKey",
+    "CreateAccount",
+    "CreateBackup",
+    "ForgetCertificate",
+    "ListAccessKeys",
+    "ListAccounts",
+    "RevokeAccessKey",
+    "UpdateAccount",
+}
+"""The operator's alone."""
+ACCOUNT = {
+    "CancelRotation",
+    "DescribeRotation",
+    "ListCertificatesByExpiry",
+    "ListRotations",
+    "RotateCertificate",
+}
+"""An account's: they work on its resources, of which the operator has none."""
+EVERYONE = {"Explain", "ListEndpoints"}
+"""Any: an account sees its own, the operator everything."""
