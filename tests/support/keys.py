@@ -18,6 +18,7 @@ ACCOUNT = {
     "DescribeRotation",
     "ListCertificatesByExpiry",
     "ListRotations",
+    "RegisterCertificates",
     "RotateCertificate",
 }
 """An account's: they work on its resources, of which the operator has none."""
