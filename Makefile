@@ -9,7 +9,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check unit e2e hammer bench docs lock clean dev-setup system-packages
+.PHONY: help setup run test check unit e2e fuzz hammer bench docs lock clean dev-setup system-packages
 .DELETE_ON_ERROR:
 
 help: ## print this list
@@ -37,6 +37,8 @@ e2e: dev-setup system-packages ## a real server, driven by software that this pr
 
 hammer: dev-setup ## do everything at once to the same certificates, for HAMMER_SECONDS (120) from HAMMER_SEED (1)
 	HAMMER_SECONDS=$(or $(HAMMER_SECONDS),120) $(BIN)/python -m pytest -s tests/e2e/test_hammer.py $(PYTEST_ARGS)
+fuzz: dev-setup ## certificates and requests at random; make fuzz ARGS="--minutes 30", or --seed, --replay FILE
+	$(BIN)/python -m tests.fuzz.run $(ARGS)
 
 bench: dev-setup ## measure side by side with mosquitto; see benchmarks/README.md
 	$(MAKE) -C benchmarks PYTHON=$(abspath $(BIN)/python) ARGS="$(ARGS)"

@@ -336,6 +336,8 @@ KEYS: dict[str, Defect] = {
     "RSASSA-PSS key bound to SHA-1": pss_key(der.sequence()),
     "RSASSA-PSS key with two hashes": pss_key(_pss(SHA256, SHA512)),
     "RSASSA-PSS key with other parameters": pss_key(der.null()),
+    "RSASSA-PSS key with an empty hash": pss_key(der.sequence(_hash(der.sequence()))),
+    "RSASSA-PSS key with a hash that is text": pss_key(der.sequence(_hash(der.sequence(der.text("SHA-256"))))),
     "EC point off its curve": ec_key(lambda at: at[:-1] + bytes([at[-1] ^ 1])),
     "EC point with coordinates too large": ec_key(lambda at: b"\x04" + b"\xff" * 64),
     "EC point at infinity": ec_key(lambda at: b"\0"),

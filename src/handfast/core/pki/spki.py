@@ -123,9 +123,8 @@ def _pss_parameters(spki: bytes, parameters: list[Element]) -> tuple[BrokenRule,
             if each.tag == CONTEXT | CONSTRUCTED | 0:
                 digest = _digest(spki, value)
             elif each.tag == CONTEXT | CONSTRUCTED | 1:
-                generator, of = value.inside
-                mask = _digest(spki, of) if asn1.dotted(generator.content(spki)) == _MGF1 else "another function"
-    except ValueError:
+                mask = _digest(spki, value.inside[1]) if _named(spki, value) == _MGF1 else "another function"
+    except (IndexError, ValueError):  # an element is missing, or one too many
         return (BrokenRule("key_parameters", "The RSASSA-PSS key's parameters cannot be read (RFC 4055 §3.1)."),)
     if digest in _SHA2.values() and mask == digest:
         return ()
@@ -139,8 +138,15 @@ def _pss_parameters(spki: bytes, parameters: list[Element]) -> tuple[BrokenRule,
 
 
 def _digest(spki: bytes, algorithm: Element) -> str:
-    kind = asn1.dotted(algorithm.inside[0].content(spki))
+    kind = _named(spki, algorithm)
     return _SHA2.get(kind, f"the hash {kind}")
+
+
+def _named(spki: bytes, algorithm: Element) -> str:
+    """What an AlgorithmIdentifier names; IndexError or ValueError: it is none."""
+    if algorithm.inside[0].tag != OBJECT_IDENTIFIER:
+        raise NotDER("not an algorithm")
+    return asn1.dotted(algorithm.inside[0].content(spki))
 
 
 def _rsa(content: bytes) -> tuple[BrokenRule, ...]:
