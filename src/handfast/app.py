@@ -26,7 +26,7 @@ from handfast.backups import Backups
 from handfast.bus.local import LocalBus
 from handfast.cli.screens import ServeInfo, start_screen
 from handfast.config import Settings, secret_from_file
-from handfast.control.bulk_registration import BODY_LIMITS
+from handfast.control import bulk_registration, certificates
 from handfast.control.handlers import build_handfast_handlers, build_handlers
 from handfast.control.quotas import CallRates
 from handfast.core.identity.ids import AccountId, Scope
@@ -229,6 +229,7 @@ class Plane:
                     load_service("iot"),
                     build_handlers(registry, self._endpoints, self._ensure_region, rates),
                     IOT_SIGNING_NAMES,
+                    body_limits=certificates.BODY_LIMITS,
                 ),
                 MountedService(load_service("iot-data"), DataHandlers(gateway).handlers(), DATA_SIGNING_NAMES),
                 MountedService(
@@ -236,7 +237,7 @@ class Plane:
                     build_handfast_handlers(
                         registry, accounts, self._endpoints, self._ensure_region, refusals, backups
                     ),
-                    body_limits=BODY_LIMITS,
+                    body_limits=bulk_registration.BODY_LIMITS,
                 ),
             ],
             Authenticator(_key_lookup(accounts), self._clock, dev=_dev_keys(accounts) if settings.dev else None),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from handfast.control.context import Handler, Result, cause_of, page_request, present, scope_of
 from handfast.core.identity.arns import certificate_arn, fold_certificate_id
 from handfast.core.identity.caller import Caller
@@ -10,6 +12,15 @@ from handfast.core.identity.records import CertificateRecord, CertificateStatus
 from handfast.errors import InvalidRequestError
 from handfast.ports import Page
 from handfast.services.certificates import Certificates
+
+BODY_LIMITS: Final = dict.fromkeys(
+    ("CreateCertificateFromCsr", "RegisterCertificate", "RegisterCertificateWithoutCA", "RegisterCACertificate"),
+    3 * 1024 * 1024,
+)
+"""
+Bytes of a request. A certificate of a megabyte, or two of them in one request, is answered with the model's own error
+and the member that is too long; a body beyond this with 413.
+"""
 
 
 class CertificateHandlers:
