@@ -22,6 +22,7 @@ import structlog
 import uvloop
 
 from handfast import __version__
+from handfast.audit_trail import start_audit
 from handfast.backups import Backups
 from handfast.bus.local import LocalBus
 from handfast.cli.screens import ServeInfo, start_screen
@@ -176,6 +177,15 @@ class Plane:
             progress=_say,
             reveal=_reveal_root_passphrase,
         )
+        audit = await start_audit(
+            store,
+            data_dir,
+            passphrase=key_passphrase,
+            clock=self._clock,
+            entropy=self._entropy,
+            meter=self._meter,
+            stack=stack,
+        )
         device_keys = KeyPool()
         stack.push_async_callback(device_keys.close)
         issuer = self._authority.device_issuer(device_keys)
@@ -235,7 +245,7 @@ class Plane:
                 MountedService(
                     load_service("handfast"),
                     build_handfast_handlers(
-                        registry, accounts, self._endpoints, self._ensure_region, refusals, backups
+                        registry, accounts, self._endpoints, self._ensure_region, refusals, backups, audit
                     ),
                     body_limits=bulk_registration.BODY_LIMITS,
                 ),
@@ -515,7 +525,7 @@ def implemented_operations() -> Mapping[str, Collection[str]]:
     return {
         "iot": frozenset(build_handlers(nothing, nothing, nothing)),
         "iot-data": frozenset(DataHandlers(nothing).handlers()),
-        "handfast": frozenset(build_handfast_handlers(nothing, nothing, nothing, nothing, nothing, nothing)),
+        "handfast": frozenset(build_handfast_handlers(nothing, nothing, nothing, nothing, nothing, nothing, nothing)),
     }
 
 

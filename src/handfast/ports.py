@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, NamedTuple, NewType, Protocol, TypeAlias, TypeVar
 
+from handfast.core.identity.audit_chain import AuditHead, AuditRow
 from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope, ThingName
 from handfast.core.identity.records import (
     AccessKeyRecord,
@@ -95,7 +96,29 @@ Span: TypeAlias = tuple[dt.datetime | None, dt.datetime | None]
 """From the first instant, inclusive, to before the second; None is without end."""
 
 
-class Store(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditQuery:
+    """Which audit rows: of one chain or of all (None); every condition that is given holds. `until` is exclusive."""
+
+    chain: str | None
+    kinds: Sequence[ChangeKind] = ()
+    subject: str | None = None
+    operation: str | None = None
+    since: dt.datetime | None = None
+    until: dt.datetime | None = None
+
+
+class AuditSource(Protocol):
+    """The audit trail as verification reads it."""
+
+    async def audit_heads(self) -> list[AuditHead]: ...  # of every chain, as the store remembers them
+    async def audit_extents(self) -> dict[str, int]: ...  # the highest number of every chain, as the rows say
+    async def audit_rows(self, chain: str, after: int, until: int, limit: int) -> list[AuditRow]:
+        """Up to `limit` rows of the chain by number, above `after` and up to `until`, exactly as they stand there."""
+        ...
+
+
+class Store(AuditSource, Protocol):
     """
     The registry. One method is one transaction, durable on return.
 
@@ -349,6 +372,16 @@ class Store(Protocol):
     async def policy_targets(
         self, scope: Scope, name: PolicyName, page: PageRequest
     ) -> Page[CertificateId]: ...  # "missing"
+
+    # the audit trail
+    async def audit_events(self, query: AuditQuery, page: PageRequest) -> Page[AuditRow]:
+        """In the order they were written. A page may hold fewer rows than asked for and still have a next one."""
+        ...
+
+    async def audit_position(self) -> int: ...  # grows with every row
+    async def audit_links(self, places: Sequence[tuple[str, int]]) -> list[str | None]:
+        """The link of the row of each (chain, number); None where there is none."""
+        ...
 
     # following
     async def changes_since(self, cursor: Cursor, limit: int) -> tuple[list[Change], Cursor]: ...

@@ -22,5 +22,5 @@ ACCOUNT = {
     "RotateCertificate",
 }
 """An account's: they work on its resources, of which the operator has none."""
-EVERYONE = {"Explain", "ListEndpoints"}
+EVERYONE = {"DescribeAuditKey", "Explain", "ListAuditEvents", "ListEndpoints", "VerifyAudit"}
 """Any: an account sees its own, the operator everything."""

@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.support.audit import sealer_of
 
 from handfast.control.backups import BackupMaker
 from handfast.control.context import Handler
@@ -41,6 +42,7 @@ from handfast.core.identity.refusal import Refusal
 from handfast.errors import CertificateInputError
 from handfast.ports import Cause, Change
 from handfast.services.accounts import Accounts
+from handfast.services.audit import Audit
 from handfast.services.backup import Backup
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.registry import Registry
@@ -307,7 +309,8 @@ async def make_plane(store: SQLStore, issuer: Any = None, *, backups: BackupMake
     registry = Registry(store, issuer or FakeIssuer(), entropy, notify)
     accounts = Accounts(store, entropy, clock, notify)
     refusals = FakeRefusals()
+    audit = Audit(store, sealer_of(store, clock))
     handlers = build_handlers(registry, endpoints, ensure_region) | build_handfast_handlers(
-        registry, accounts, endpoints, ensure_region, refusals, backups or NoBackups()
+        registry, accounts, endpoints, ensure_region, refusals, backups or NoBackups(), audit
     )
     return Plane(store, registry, accounts, endpoints, refusals, notified, regions, handlers)

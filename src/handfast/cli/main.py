@@ -36,6 +36,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("backup", "handfast.cli.backup", "backup"),
     Command("restore", "handfast.cli.backup", "restore"),
     Command("explain", "handfast.cli.explain", "explain"),
+    Command("audit", "handfast.cli.audit", "audit_app"),
     Command("hosts", "handfast.cli.hosts", "hosts"),
     Command("coverage", "handfast.cli.coverage", "coverage"),
     Command("trust", "handfast.cli.trust", "trust_app"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from handfast.control.accounts import AccountHandlers
+from handfast.control.audit import AuditHandlers
 from handfast.control.backups import BackupHandlers, BackupMaker
 from handfast.control.bulk_registration import BulkRegistrationHandlers
 from handfast.control.ca_certificates import CACertificateHandlers
@@ -17,6 +18,7 @@ from handfast.control.rotations import RotationHandlers
 from handfast.control.things import ThingHandlers
 from handfast.control.transfers import TransferHandlers
 from handfast.services.accounts import Accounts
+from handfast.services.audit import Audit
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.registry import Registry
 
@@ -44,6 +46,7 @@ def build_handfast_handlers(
     ensure_region: EnsureRegion,
     refusals: Refusals,
     backups: BackupMaker,
+    audit: Audit,
 ) -> dict[str, Handler]:
     """The operations of /handfast/v1. Those on accounts and keys need the operator's key."""
     handlers = (
@@ -55,5 +58,6 @@ def build_handfast_handlers(
         | ExplainHandlers(refusals).handlers
         | BackupHandlers(backups).handlers
         | ExpiryHandlers(registry.certificates, registry.ca_certificates).handlers
+        | AuditHandlers(audit).handlers
     )
     return {name: answering(handler) for name, handler in handlers.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -20,7 +21,7 @@ from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Page, PageRequest
 from handfast.storage.certificates import in_scope
 from handfast.storage.expiry import expiry_listing
-from handfast.storage.journal import insert_or_ignore, record
+from handfast.storage.journal import Facts, insert_or_ignore, record
 from handfast.storage.paging import Listing
 from handfast.storage.tables import ca_certificates, registration_codes
 
@@ -49,8 +50,7 @@ def insert_one(
     same = select(func.count()).select_from(ca_certificates).where(in_scope(_C, scope), _C.subject == ca.subject)
     if connection.execute(same).scalar_one() > subject_limit:
         raise StoreConflict("limit", f"{subject_limit} CA certificates have this subject", limit=subject_limit)
-    after = {"status": ca.status.value, "mode": ca.mode.value, "auto": ca.auto_registration_status.value}
-    return record(connection, cause, _change(scope, ca.certificate_id), after=after)
+    return record(connection, cause, _change(scope, ca.certificate_id), after=_audited(ca))
 
 
 def get(connection: Connection, scope: Scope, certificate_id: CertificateId) -> CACertificateRecord | None:
@@ -73,17 +73,21 @@ def set_status(
     cause: Cause,
 ) -> list[Change]:
     ca = _require(connection, scope, certificate_id)
-    before = {"status": ca.status.value, "auto": ca.auto_registration_status.value}
+    before = {"status": ca.status.value, "autoRegistrationStatus": ca.auto_registration_status.value}
     after = {
         "status": (status or ca.status).value,
-        "auto": (auto_registration_status or ca.auto_registration_status).value,
+        "autoRegistrationStatus": (auto_registration_status or ca.auto_registration_status).value,
     }
     if before == after:
         return []
     connection.execute(
         update(ca_certificates)
         .where(in_scope(_C, scope), _C.certificate_id == certificate_id)
-        .values(status=after["status"], auto_registration_status=after["auto"], last_modified_date=cause.at)
+        .values(
+            status=after["status"],
+            auto_registration_status=after["autoRegistrationStatus"],
+            last_modified_date=cause.at,
+        )
     )
     return record(connection, cause, _change(scope, certificate_id), before=before, after=after)
 
@@ -93,8 +97,7 @@ def remove(connection: Connection, scope: Scope, certificate_id: CertificateId, 
     if ca.status is CACertificateStatus.ACTIVE:
         raise StoreConflict("status", f"CA certificate {certificate_id} is ACTIVE", status=ca.status.value)
     connection.execute(delete(ca_certificates).where(in_scope(_C, scope), _C.certificate_id == certificate_id))
-    before = {"status": ca.status.value, "mode": ca.mode.value}
-    return record(connection, cause, _change(scope, certificate_id), before=before)
+    return record(connection, cause, _change(scope, certificate_id), before=_audited(ca))
 
 
 def list_page(connection: Connection, scope: Scope, page: PageRequest) -> Page[CACertificateRecord]:
@@ -151,7 +154,7 @@ def ensure_code(connection: Connection, scope: Scope, code: str, cause: Cause) -
             account_id=scope.account, region=scope.region, code=code, creation_date=cause.at
         )
     )
-    record(connection, cause, _code_change(scope), after={"code": code})
+    record(connection, cause, _code_change(scope), after=_code_facts(code))
     return code
 
 
@@ -164,7 +167,7 @@ def remove_code(connection: Connection, scope: Scope, cause: Cause) -> list[Chan
     if code is None:
         raise StoreConflict("missing", "There is no registration code")
     connection.execute(delete(registration_codes).where(in_scope(_R, scope)))
-    return record(connection, cause, _code_change(scope), before={"code": code})
+    return record(connection, cause, _code_change(scope), before=_code_facts(code))
 
 
 def _require(connection: Connection, scope: Scope, certificate_id: CertificateId) -> CACertificateRecord:
@@ -180,6 +183,19 @@ def _change(scope: Scope, certificate_id: CertificateId) -> Change:
 
 def _code_change(scope: Scope) -> Change:
     return Change(ChangeKind.REGISTRATION_CODE, scope, scope.account)
+
+
+def _audited(ca: CACertificateRecord) -> Facts:
+    return {
+        "status": ca.status.value,
+        "mode": ca.mode.value,
+        "autoRegistrationStatus": ca.auto_registration_status.value,
+    }
+
+
+def _code_facts(code: str) -> Facts:
+    """Which code it was; the code itself proves possession of CAs and has no place in a log."""
+    return {"codeSha256": hashlib.sha256(code.encode()).hexdigest()}
 
 
 def _record(row: Row[*tuple[Any, ...]]) -> CACertificateRecord:

@@ -137,10 +137,17 @@ def insert_many(
             continue
         fresh.discard(key)  # the same once more in this batch is a duplicate
         change = Change(ChangeKind.CERTIFICATE, item.scope, item.certificate_id)
-        entries.append((change, None, {"status": item.status.value, "mode": item.mode.value}))
+        entries.append((change, None, _audited(item)))
         results.append(change)
     record_all(connection, cause, entries)
     return results
+
+
+def _audited(item: CertificateRecord) -> Facts:
+    facts = {"status": item.status.value, "mode": item.mode.value}
+    if item.ca_certificate_id is not None:
+        facts["caCertificateId"] = item.ca_certificate_id
+    return facts
 
 
 def _taken(connection: Connection, item: CertificateRecord) -> StoreConflict:
@@ -238,9 +245,12 @@ def set_status(
 def remove(
     connection: Connection, scope: Scope, certificate_id: CertificateId, *, force: bool, cause: Cause
 ) -> list[Change]:
-    status = require(connection, scope, certificate_id)
+    removed = get(connection, scope, certificate_id)
+    if removed is None:
+        raise StoreConflict("missing", f"Certificate {certificate_id} does not exist")
+    status = removed.status
     if status in KEPT_FROM_DELETION:
-        raise StoreConflict("status", f"Certificate {certificate_id} is {status}", status=status)
+        raise StoreConflict("status", f"Certificate {certificate_id} is {status}", status=status.value)
     things, policies = thing_principals.c, certificate_policies.c
     held = select(exists().where(in_scope(things, scope), things.certificate_id == certificate_id))
     if connection.execute(held).scalar():
@@ -252,11 +262,13 @@ def remove(
     if names:
         connection.execute(delete(certificate_policies).where(attached))
     connection.execute(delete(certificates).where(in_scope(_C, scope), _C.certificate_id == certificate_id))
-    if status == CertificateStatus.REVOKED.value:
+    after = None
+    if status is CertificateStatus.REVOKED:
         tombstones.put(connection, scope, certificate_id, TombstoneReason.REVOKED, cause)
+        after = {"tombstone": TombstoneReason.REVOKED.value}
     detached = Change(ChangeKind.PRINCIPAL_POLICIES, scope, certificate_id)
     entries: list[tuple[Change, Facts | None, Facts | None]] = [(detached, {"policy": name}, None) for name in names]
-    entries.append((Change(ChangeKind.CERTIFICATE, scope, certificate_id), {"status": status}, None))
+    entries.append((Change(ChangeKind.CERTIFICATE, scope, certificate_id), _audited(removed), after))
     return record_all(connection, cause, entries)
 
 

@@ -1,7 +1,7 @@
 """
 What every changing operation leaves behind in its own transaction: an audit row and change rows.
 
-The audit table is append-only (triggers refuse everything else). Change rows
+The audit table is append-only (triggers refuse everything else), numbered and chained for each account. Change rows
 are what caches follow; old ones are pruned, and a follower that was away for
 longer is told to start over.
 """
@@ -15,10 +15,12 @@ from typing import Any
 from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from handfast.core.identity.audit_chain import AuditFields
 from handfast.core.identity.ids import AccountId, Scope
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Cursor
-from handfast.storage.tables import audit, changes, to_microseconds
+from handfast.storage.audit import chained
+from handfast.storage.tables import audit, changes, from_microseconds, to_microseconds
 
 CHANGES_KEPT = 200_000
 """Change rows a follower may lag behind before its cursor is too old."""
@@ -78,12 +80,12 @@ def record_all(
     """Each (change, before, after), audited; equal changes are announced once."""
     if not entries:
         return []
-    _append(
+    at = to_microseconds(cause.at)
+    rows = chained(
         connection,
-        audit,
         [
-            (
-                cause.at,
+            AuditFields(
+                at,
                 cause.actor,
                 cause.address,
                 cause.operation,
@@ -98,6 +100,7 @@ def record_all(
             for change, before, after in entries
         ],
     )
+    _append(connection, audit, [(*row.fields, row.number, row.link) for row in rows])
     announced = list(dict.fromkeys(change for change, _, _ in entries))
     _append(
         connection,
@@ -120,10 +123,10 @@ def _append(connection: Connection, table: Table, rows: list[tuple[Any, ...]]) -
     """Rows in the order of the table's columns after `sequence`."""
     if connection.dialect.name == "sqlite":
         # Below Core: every write passes here twice, a bulk registration twice for each certificate.
-        if table is audit:
-            rows = [(to_microseconds(row[0]), *row[1:]) for row in rows]
         connection.exec_driver_sql(_APPEND[table.name], rows)
     else:
+        if table is audit:
+            rows = [(from_microseconds(row[0]), *row[1:]) for row in rows]
         names = _appended(table)
         connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
 

@@ -17,7 +17,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, Select, literal, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, Integer, Row, Select, literal, tuple_
 
 from handfast.core.identity.ids import Scope
 from handfast.errors import StoreConflict
@@ -26,6 +26,7 @@ from handfast.storage.tables import Instant, from_microseconds, to_microseconds
 
 _DIGEST_BYTES = 9
 _MARKER_MAX = 1024
+_INTEGER_MAX = 2**62
 _MICROSECONDS_MAX = 2**57  # the year 6536; twice that overflows datetime
 
 
@@ -73,6 +74,14 @@ class Listing:
         last = rows[-1]._mapping
         return rows, self._encode([last[column.name] for column in self._columns])
 
+    def position(self) -> Sequence[Any] | None:
+        """The key that this page begins after; None on the first."""
+        return None if self._page.marker is None else self._decode(self._page.marker)
+
+    def marker_after(self, key: Sequence[Any]) -> str:
+        """The marker of a page that begins after `key`, whether or not there is such an item."""
+        return self._encode(key)
+
     def _after(self, key: Sequence[Any]) -> ColumnElement[bool]:
         # A row value, (a, b) > (x, y), is one range over the index; spelled out with OR it is a scan.
         columns = tuple_(*self._columns)
@@ -100,6 +109,10 @@ class Listing:
                 if type(value) is not int or not 0 <= value <= _MICROSECONDS_MAX:
                     raise foreign
                 values.append(from_microseconds(value))
+            elif isinstance(column.type, Integer):
+                if type(value) is not int or not 0 <= value <= _INTEGER_MAX:
+                    raise foreign
+                values.append(value)
             elif isinstance(value, str) and _storable(value):
                 values.append(value)
             else:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from handfast.core.identity.audit_chain import AuditHead, AuditRow
 from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope, ThingName
 from handfast.core.identity.records import (
     AccessKeyRecord,
@@ -35,9 +36,10 @@ from handfast.core.identity.records import (
 )
 from handfast.core.identity.rotation import RotationEnd, RotationRecord, RotationState
 from handfast.errors import ConfigurationError, StoreConflict
-from handfast.ports import Cause, Change, Cursor, Page, PageRequest, Span
+from handfast.ports import AuditQuery, Cause, Change, Cursor, Page, PageRequest, Span
 from handfast.storage import (
     accounts,
+    audit,
     ca_certificates,
     expiry,
     journal,
@@ -452,6 +454,26 @@ class SQLStore:
 
     async def policy_targets(self, scope: Scope, name: PolicyName, page: PageRequest) -> Page[CertificateId]:
         return await self._read(lambda c: policies.targets_page(c, scope, name, page))
+
+    # the audit trail
+
+    async def audit_events(self, query: AuditQuery, page: PageRequest) -> Page[AuditRow]:
+        return await self._read(lambda c: audit.page(c, query, page))
+
+    async def audit_position(self) -> int:
+        return await self._read(audit.position)
+
+    async def audit_links(self, places: Sequence[tuple[str, int]]) -> list[str | None]:
+        return await self._read(lambda c: audit.links_at(c, places))
+
+    async def audit_heads(self) -> list[AuditHead]:
+        return await self._read(audit.heads)
+
+    async def audit_extents(self) -> dict[str, int]:
+        return await self._read(audit.extents)
+
+    async def audit_rows(self, chain: str, after: int, until: int, limit: int) -> list[AuditRow]:
+        return await self._read(lambda c: audit.rows_after(c, chain, after, until, limit))
 
     # following
 

@@ -385,7 +385,7 @@ certificate_policies = Table(
 )
 
 audit = Table(  # append-only: triggers refuse UPDATE and DELETE
-    "audit",
+    "audit",  # the columns from `at` to `after` in the order of core.identity.audit_chain.AuditFields
     metadata,
     Column("sequence", Serial, primary_key=True),
     Column("at", Instant, nullable=False),
@@ -399,8 +399,28 @@ audit = Table(  # append-only: triggers refuse UPDATE and DELETE
     Column("subject", Key, nullable=False),
     Column("before", Text, nullable=True),  # JSON objects; never a secret, never a key
     Column("after", Text, nullable=True),
-    Index("ix_audit_subject", "account_id", "what", "subject"),
+    Column("number", BigInteger, nullable=False),  # 1, 2, 3 … in the chain of the account
+    Column("link", Key, nullable=False),  # of the hash chain, in hexadecimal digits
+    Index("ix_audit_subject", "subject", "account_id"),
+    Index("uq_audit_number", "account_id", "number", unique=True),
+    # NULL differs from NULL: the operator's chain needs an index of its own.
+    Index(
+        "uq_audit_operator_number",
+        "number",
+        unique=True,
+        sqlite_where=text("account_id IS NULL"),
+        postgresql_where=text("account_id IS NULL"),
+    ),
     sqlite_autoincrement=True,
+)
+
+audit_heads = Table(  # the last row of each chain, so that appending does not search for it
+    "audit_heads",
+    metadata,
+    Column("chain", Key, primary_key=True),  # account id, or core.identity.audit_chain.OPERATOR
+    Column("number", BigInteger, nullable=False),
+    Column("link", Key, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 changes = Table(

@@ -56,7 +56,7 @@ def offer(
         reject_date=None,
         last_modified_date=cause.at,
     )
-    after = {"status": _PENDING.value, "target": target, "message": message}
+    after = {"status": _PENDING.value, "transferTarget": target, "transferMessage": message}
     return _record(connection, cause, certificate_id, scope, target, {"status": _INACTIVE.value}, after)
 
 
@@ -83,8 +83,8 @@ def accept(
     )
     tombstones.put(connection, source, certificate_id, TombstoneReason.TRANSFERRED, cause)
     tombstones.lift(connection, scope, certificate_id)
-    before = {"status": _PENDING.value, "owner": source.account}
-    after = {"status": status.value, "owner": scope.account}
+    before = {"status": _PENDING.value, "ownedBy": source.account, "customerVersion": version}
+    after = {"status": status.value, "ownedBy": scope.account, "customerVersion": version + 1}
     return _record(connection, cause, certificate_id, source, scope.account, before, after)
 
 
@@ -102,8 +102,9 @@ def reject(
         reject_date=cause.at,
         last_modified_date=cause.at,
     )
-    after = {"status": _INACTIVE.value, "rejected": reason}
-    return _record(connection, cause, certificate_id, source, scope.account, {"status": _PENDING.value}, after)
+    after = {"status": _INACTIVE.value, "transferTarget": None, "rejectReason": reason}
+    before = {"status": _PENDING.value, "transferTarget": scope.account}
+    return _record(connection, cause, certificate_id, source, scope.account, before, after)
 
 
 def cancel(connection: Connection, scope: Scope, certificate_id: CertificateId, cause: Cause) -> list[Change]:
@@ -118,7 +119,8 @@ def cancel(connection: Connection, scope: Scope, certificate_id: CertificateId, 
             raise StoreConflict("missing", f"Certificate {certificate_id} does not exist")
     elif row.status == _PENDING.value:
         _change(connection, scope, certificate_id, _PENDING, status=_INACTIVE.value, last_modified_date=cause.at)
-        before, after = {"status": _PENDING.value}, {"status": _INACTIVE.value, "cancelled": True}
+        before: Facts = {"status": _PENDING.value, "transferTarget": row.transfer_target}
+        after: Facts = {"status": _INACTIVE.value, "transferTarget": None}
         return _record(connection, cause, certificate_id, scope, row.transfer_target, before, after)
     raise StoreConflict("settled", f"No transfer of {certificate_id} is pending", status=row.status)
 

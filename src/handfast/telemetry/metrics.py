@@ -108,6 +108,30 @@ METRICS: tuple[Metric, ...] = (
         labels=("kind",),
     ),
     Metric(
+        name="handfast_audit_checkpoint",
+        kind=Kind.GAUGE,
+        unit="number",
+        help="The newest checkpoint of the audit trail; it never falls unless checkpoints were lost or taken away.",
+    ),
+    Metric(
+        name="handfast_audit_checkpoint_timestamp_seconds",
+        kind=Kind.GAUGE,
+        unit="seconds since the epoch",
+        help="When the newest checkpoint of the audit trail was signed.",
+    ),
+    Metric(
+        name="handfast_audit_breaks",
+        kind=Kind.GAUGE,
+        unit="chains",
+        help="Audit chains in which a row that was sealed is not there any more; anything but 0 is an alarm.",
+    ),
+    Metric(
+        name="handfast_audit_seal_failures_total",
+        kind=Kind.COUNTER,
+        unit="attempts",
+        help="Checkpoints of the audit trail that could not be written.",
+    ),
+    Metric(
         name="handfast_build_info",
         kind=Kind.GAUGE,
         unit="always 1",

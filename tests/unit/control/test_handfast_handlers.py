@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,8 +23,9 @@ from tests.support.registry import (
 )
 
 from handfast.core.identity.refusal import Reason, ReasonCode, Refusal, Stage
-from handfast.errors import AccessDeniedError, InvalidRequestError, ResourceNotFoundError
-from handfast.wire.spec import load_service
+from handfast.errors import AccessDeniedError, InvalidRequestError, ResourceNotFoundError, ThrottlingError
+from handfast.ports import ChangeKind
+from handfast.wire.spec import load_service, raw_model
 
 OPERATOR = caller(None)
 OPERATOR_ONLY: dict[str, dict[str, Any]] = {
@@ -140,3 +142,46 @@ async def test_explain_asks_for_the_callers_own_and_says_each_reason_in_words(pl
 async def test_the_operators_operations_are_independent_of_a_region(plane: Plane, operation: str) -> None:
     await plane.store.add_access_key(access_key(1), cause())
     await plane.call(operation, caller(None, region="anything"), **OPERATOR_ONLY.get(operation, {}))
+
+
+async def test_the_trail_is_an_accounts_own_and_the_operators_whole(plane: Plane) -> None:
+    await plane.call("CreateThing", thing_name="lamp")
+    own = await plane.call("ListAuditEvents")
+    assert {SCOPE.account} == {event["account_id"] for event in own["events"]}
+    newest = own["events"][0]
+    assert ("CreateThing", "thing", "lamp", 2) == tuple(
+        newest[name] for name in ("operation", "kind", "subject", "number")
+    )
+    assert (NOW, "192.0.2.1", "request-1") == (newest["at"], newest["address"], newest["request_id"])
+    everything = await plane.call("ListAuditEvents", OPERATOR)
+    assert {SCOPE.account, OTHER_ACCOUNT.account} == {event["account_id"] for event in everything["events"]}
+    theirs = await plane.call("ListAuditEvents", OPERATOR, account_id=OTHER_ACCOUNT.account)
+    assert [OTHER_ACCOUNT.account] == [event["account_id"] for event in theirs["events"]]
+    for account_id in (OTHER_ACCOUNT.account, "operator"):
+        for operation in ("ListAuditEvents", "VerifyAudit"):
+            with pytest.raises(AccessDeniedError, match="own account"):
+                await plane.call(operation, account_id=account_id)
+    with pytest.raises(InvalidRequestError, match="kind must be one of"):
+        await plane.call("ListAuditEvents", kinds=["thingy"])
+    with pytest.raises(InvalidRequestError, match="nextToken"):
+        await plane.call("ListAuditEvents", next_token="AAAA")
+
+
+def test_every_kind_of_change_can_be_asked_for() -> None:
+    kinds = raw_model("handfast")["shapes"]["AuditKind"]["enum"]
+    assert set(ChangeKind) == set(kinds)
+
+
+async def test_a_verification_is_of_the_callers_chain_and_only_one_at_a_time(plane: Plane) -> None:
+    first, second = await asyncio.gather(
+        plane.call("VerifyAudit", OPERATOR), plane.call("VerifyAudit"), return_exceptions=True
+    )
+    assert isinstance(second, ThrottlingError)
+    assert isinstance(first, dict)
+    assert 2 == first["events"]
+    assert ["CHECKPOINT"] == [finding["kind"] for finding in first["findings"]], "nothing was sealed in this plane"
+    own = await plane.call("VerifyAudit")
+    assert (1, 1) == (own["events"], own["chains"])
+    key = await plane.call("DescribeAuditKey")
+    assert own["key_fingerprint"] == key["fingerprint"]
+    assert key["public_key"].startswith("-----BEGIN PUBLIC KEY-----")

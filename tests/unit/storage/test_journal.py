@@ -100,7 +100,7 @@ async def test_forced_deletion_audits_each_policy_that_it_detached(store: SQLSto
     assert [
         ("principal_policies", {"policy": "a"}),
         ("principal_policies", {"policy": "b"}),
-        ("certificate", {"status": "INACTIVE"}),
+        ("certificate", {"status": "INACTIVE", "mode": "DEFAULT"}),
     ] == [(row.what, json.loads(row.before)) for row in (await rows(store))[before:]]
 
 

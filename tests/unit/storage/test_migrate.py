@@ -12,7 +12,15 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
-from tests.support.registry import NOW, SCOPE, cause, certificate, certificate_id, sqlite_store, with_accounts
+from tests.support.registry import (
+    NOW,
+    SCOPE,
+    cause,
+    certificate,
+    certificate_id,
+    sqlite_store,
+    with_accounts,
+)
 
 from handfast.core.identity.records import CertificateStatus, TombstoneReason
 from handfast.core.identity.rotation import DeadlineAction, RetireAction, RotationRecord
