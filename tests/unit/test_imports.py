@@ -40,6 +40,7 @@ CORE_STDLIB = frozenset(
         "copy",
         "dataclasses",
         "datetime",
+        "decimal",
         "enum",
         "functools",
         "decimal",
