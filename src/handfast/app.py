@@ -25,6 +25,7 @@ from handfast import __version__
 from handfast.audit_trail import start_audit
 from handfast.backups import Backups
 from handfast.bus.local import LocalBus
+from handfast.checking import Checking
 from handfast.cli.screens import ServeInfo, start_screen
 from handfast.config import Settings, secret_from_file
 from handfast.control import bulk_registration, certificates
@@ -162,6 +163,8 @@ class Plane:
         stack.callback(archive.close)
         refusals = RefusalLog(self._clock, self._entropy, archive=archive, on_record=self._log_refusal)
         recorder = Recorder(refusals, self._clock)
+        checking = Checking.open(store, data_dir, self._clock, self._entropy)
+        stack.push_async_callback(checking.close)
 
         self._authority = await asyncio.to_thread(
             ServerAuthority.open,
@@ -227,6 +230,7 @@ class Plane:
             meter=self._meter,
             limits=GatewayLimits(quotas=settings.quotas == "aws"),
             explain=settings.refusals == "explain",
+            observer=checking.observations,
         )
         self._principals.command(gateway)
 
@@ -245,7 +249,14 @@ class Plane:
                 MountedService(
                     load_service("handfast"),
                     build_handfast_handlers(
-                        registry, accounts, self._endpoints, self._ensure_region, refusals, backups, audit
+                        registry,
+                        accounts,
+                        self._endpoints,
+                        self._ensure_region,
+                        refusals,
+                        backups,
+                        audit,
+                        checking.checks,
                     ),
                     body_limits=bulk_registration.BODY_LIMITS,
                 ),
@@ -525,7 +536,9 @@ def implemented_operations() -> Mapping[str, Collection[str]]:
     return {
         "iot": frozenset(build_handlers(nothing, nothing, nothing)),
         "iot-data": frozenset(DataHandlers(nothing).handlers()),
-        "handfast": frozenset(build_handfast_handlers(nothing, nothing, nothing, nothing, nothing, nothing, nothing)),
+        "handfast": frozenset(
+            build_handfast_handlers(nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing)
+        ),
     }
 
 

@@ -142,6 +142,26 @@ class Plane(Protocol):
         ...
 
 
+class ConnectionObserver(Protocol):
+    """Upward, for the record: what two devices should not have in common. Called at a CONNECT; cheap, never raises."""
+
+    def certificate_shared(
+        self, scope: Scope, certificate_id: CertificateId, client_ids: tuple[str, str], addresses: tuple[str, str]
+    ) -> None:
+        """Another connection is open with this certificate; the older one is named first."""
+        ...
+
+    def client_id_taken(
+        self,
+        scope: Scope,
+        client_id: str,
+        certificates: tuple[CertificateId, CertificateId],
+        addresses: tuple[str, str],
+    ) -> None:
+        """A connection with another certificate closes the older one of this client id; the older is named first."""
+        ...
+
+
 class DataPlane(Protocol):
     """Downward: what the services command."""
 

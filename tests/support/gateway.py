@@ -17,7 +17,7 @@ from handfast.core.mqtt.properties import Properties
 from handfast.gateway.gateway import Gateway
 from handfast.gateway.limits import GatewayLimits
 from handfast.ports import Retained, RetainOp
-from handfast.seam import Admitted, ConnectRequest, ListenerKind, Refused, TLSFacts
+from handfast.seam import Admitted, ConnectionObserver, ConnectRequest, ListenerKind, Refused, TLSFacts
 
 SCOPE = Scope(AccountId("123456789012"), "us-east-1")
 OTHER_SCOPE = Scope(AccountId("210987654321"), "us-east-1")
@@ -319,7 +319,13 @@ class Device:
 class World:
     """A gateway with its surroundings."""
 
-    def __init__(self, *, explain: bool = True, limits: GatewayLimits | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        explain: bool = True,
+        limits: GatewayLimits | None = None,
+        observer: ConnectionObserver | None = None,
+    ) -> None:
         self.plane = FakePlane()
         self.sessions = FakeSessions()
         self.clock = FakeClock()
@@ -332,6 +338,7 @@ class World:
             meter=self.meter,
             limits=limits,
             explain=explain,
+            observer=observer,
         )
 
     def device(self, version: int = 4, certificate: str = "a") -> Device:

@@ -14,12 +14,17 @@ OPERATOR = {
 }
 """The operator's alone."""
 ACCOUNT = {
+    "CancelCheck",
     "CancelRotation",
+    "DescribeCheck",
     "DescribeRotation",
     "ListCertificatesByExpiry",
+    "ListCheckFindings",
     "ListRotations",
     "RegisterCertificates",
     "RotateCertificate",
+    "StartCheck",
+    "UploadCheckFile",
 }
 """An account's: they work on its resources, of which the operator has none."""
 EVERYONE = {"DescribeAuditKey", "Explain", "ListAuditEvents", "ListEndpoints", "VerifyAudit"}

@@ -25,6 +25,7 @@ from handfast.control.context import Handler
 from handfast.control.handlers import build_handfast_handlers, build_handlers
 from handfast.core.identity.caller import Caller
 from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope, ThingName
+from handfast.core.identity.observations import Observation
 from handfast.core.identity.records import (
     AccessKeyRecord,
     AccountRecord,
@@ -44,6 +45,7 @@ from handfast.ports import Cause, Change
 from handfast.services.accounts import Accounts
 from handfast.services.audit import Audit
 from handfast.services.backup import Backup
+from handfast.services.checks import Checks
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.registry import Registry
 from handfast.storage.sql import SQLStore
@@ -304,6 +306,9 @@ async def make_plane(store: SQLStore, issuer: Any = None, *, backups: BackupMake
     async def ensure_region(region: str) -> None:
         regions.append(region)
 
+    async def no_observations(scope: Scope) -> list[Observation]:
+        return []
+
     endpoints = EndpointDirectory(store, entropy, "Example.TEST", notify)
     await endpoints.load()
     registry = Registry(store, issuer or FakeIssuer(), entropy, notify)
@@ -311,6 +316,13 @@ async def make_plane(store: SQLStore, issuer: Any = None, *, backups: BackupMake
     refusals = FakeRefusals()
     audit = Audit(store, sealer_of(store, clock))
     handlers = build_handlers(registry, endpoints, ensure_region) | build_handfast_handlers(
-        registry, accounts, endpoints, ensure_region, refusals, backups or NoBackups(), audit
+        registry,
+        accounts,
+        endpoints,
+        ensure_region,
+        refusals,
+        backups or NoBackups(),
+        audit,
+        Checks(store, no_observations, clock, entropy),
     )
     return Plane(store, registry, accounts, endpoints, refusals, notified, regions, handlers)

@@ -90,11 +90,17 @@ class Server:
         made = operator.create_access_key(accountId=operator.create_account()["accountId"])
         return made["accessKeyId"], made["secretAccessKey"]
 
-    def handfast(self, *args: str, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run the command line against this server's data directory."""
+    def handfast(
+        self, *args: str, check: bool = True, cwd: Path | None = None, keys: tuple[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command line against this server's data directory, or with `keys` against its API alone."""
+        environment = {**clean_environment(), "HANDFAST_DATA_DIR": str(self.data_dir)}
+        if keys is not None:
+            environment |= {"AWS_ACCESS_KEY_ID": keys[0], "AWS_SECRET_ACCESS_KEY": keys[1]}
+            args = (*args, "--endpoint-url", self.api, "--region", "us-east-1")
         done = subprocess.run(
             [sys.executable, "-m", "handfast.cli.main", *args],
-            env={**clean_environment(), "HANDFAST_DATA_DIR": str(self.data_dir)},
+            env=environment,
             capture_output=True,
             text=True,
             timeout=60,

@@ -32,6 +32,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("device", "handfast.cli.device", "device_app"),
     Command("ca", "handfast.cli.ca", "ca_app"),
     Command("cert", "handfast.cli.cert", "cert_app"),
+    Command("check", "handfast.cli.check", "check"),
     Command("account", "handfast.cli.account", "account_app"),
     Command("backup", "handfast.cli.backup", "backup"),
     Command("restore", "handfast.cli.backup", "restore"),

@@ -8,6 +8,7 @@ from handfast.control.backups import BackupHandlers, BackupMaker
 from handfast.control.bulk_registration import BulkRegistrationHandlers
 from handfast.control.ca_certificates import CACertificateHandlers
 from handfast.control.certificates import CertificateHandlers
+from handfast.control.checks import CheckHandlers
 from handfast.control.context import Handler, answering
 from handfast.control.endpoints import EndpointHandlers, EnsureRegion
 from handfast.control.expiry import ExpiryHandlers
@@ -19,6 +20,7 @@ from handfast.control.things import ThingHandlers
 from handfast.control.transfers import TransferHandlers
 from handfast.services.accounts import Accounts
 from handfast.services.audit import Audit
+from handfast.services.checks import Checks
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.registry import Registry
 
@@ -47,6 +49,7 @@ def build_handfast_handlers(
     refusals: Refusals,
     backups: BackupMaker,
     audit: Audit,
+    checks: Checks,
 ) -> dict[str, Handler]:
     """The operations of /handfast/v1. Those on accounts and keys need the operator's key."""
     handlers = (
@@ -59,5 +62,6 @@ def build_handfast_handlers(
         | BackupHandlers(backups).handlers
         | ExpiryHandlers(registry.certificates, registry.ca_certificates).handlers
         | AuditHandlers(audit).handlers
+        | CheckHandlers(checks).handlers
     )
     return {name: answering(handler) for name, handler in handlers.items()}

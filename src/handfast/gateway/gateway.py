@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Coroutine, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from handfast.core.identity.ids import CertificateId, Scope
@@ -18,13 +19,13 @@ from handfast.gateway.keepalive import TICKS_PER_SECOND, Wheel, ticks
 from handfast.gateway.limits import GatewayLimits
 from handfast.gateway.messages import Message, forwarded_properties
 from handfast.gateway.quotas import Quotas
-from handfast.gateway.receiver import Receiver
+from handfast.gateway.receiver import OPEN, Receiver
 from handfast.gateway.retained import RetainedGate
 from handfast.gateway.router import NO_LOCAL, QOS, RETAIN_AS_PUBLISHED, Plan, ScopeRouter
 from handfast.gateway.throttled import ThrottledConnection
 from handfast.ports import Clock, Entropy, Meter, Sessions
 from handfast.printable import printable
-from handfast.seam import Admitted, Authorizer, ConnectRequest, Plane, Refused, TLSFacts
+from handfast.seam import Admitted, Authorizer, ConnectionObserver, ConnectRequest, Plane, Refused, TLSFacts
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Gateway:
         "_loop",
         "_meter",
         "_metered_at",
+        "_observer",
         "_principals",
         "_quotas",
         "_random",
@@ -84,6 +86,7 @@ class Gateway:
         meter: Meter,
         limits: GatewayLimits | None = None,
         explain: bool = True,
+        observer: ConnectionObserver | None = None,
     ) -> None:
         self.plane = plane
         self.clock = clock
@@ -98,6 +101,7 @@ class Gateway:
         self.turn_limit = self.limits.turn_bytes
         self.received0 = self.received1 = self.sent0 = self.sent1 = 0
         self.subscription_count = 0
+        self._observer = observer
         self._entropy = entropy
         self._meter = meter
         self._random = random.Random(entropy.token_bytes(16))  # noqa: S311 (picks members of shared groups)
@@ -204,11 +208,28 @@ class Gateway:
         if router is None:
             router = self._new_router(admitted.scope)
         older = router.clients.get(connection.client_id)
+        if self._observer is not None:
+            self._observe(self._observer, connection, admitted, older)
         if older is not None:
             older.cut(Code.SESSION_TAKEN_OVER, "DUPLICATE_CLIENTID")
         self._routers[admitted.scope] = router  # closing the older one may have dropped the empty scope
         router.clients[connection.client_id] = connection
         connection.router = router
+
+    def _observe(
+        self, observer: ConnectionObserver, connection: MQTTConnection, admitted: Admitted, older: MQTTConnection | None
+    ) -> None:
+        """Tell what this connection has in common with others; `older` has its client id."""
+        scope, certificate_id, address = admitted.scope, admitted.certificate_id, connection.facts.peer_address
+        if older is not None and older.admitted is not None and older.admitted.certificate_id != certificate_id:
+            certificates = (older.admitted.certificate_id, certificate_id)
+            observer.client_id_taken(scope, connection.client_id, certificates, (older.facts.peer_address, address))
+        # One example is enough, and the first few will do: a certificate may have thousands of connections.
+        for other in islice(self._principals.get((scope, certificate_id), ()), 8):
+            if other.state == OPEN and other is not older and other is not connection:
+                client_ids = (other.client_id, connection.client_id)
+                observer.certificate_shared(scope, certificate_id, client_ids, (other.facts.peer_address, address))
+                return
 
     def _new_router(self, scope: Scope) -> ScopeRouter:
         router = self._routers[scope] = ScopeRouter(scope, self.limits.topics_remembered_per_scope)

@@ -69,6 +69,7 @@ RULES: tuple[Rule, ...] = (
     _rule(Kind.DATABASE, re.escape(REGISTRY), "the registry"),
     _rule(Kind.DATABASE, r"sessions\.db", "retained messages"),
     _rule(Kind.DATABASE, r"refusals\.db", "the record of refusals"),
+    _rule(Kind.DATABASE, r"observations\.db", "what was observed of connections, for handfast check"),
 )
 REQUIRED = ("handfast.json", REGISTRY)
 

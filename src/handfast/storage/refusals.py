@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
-import os
 import sqlite3
 import threading
 from collections import deque
@@ -15,6 +14,7 @@ from typing import Any
 
 from handfast.core.identity.ids import AccountId
 from handfast.core.identity.refusal import Reason, ReasonCode, Refusal, Stage
+from handfast.storage.archive_file import discard_archive, open_archive
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,6 @@ MAX_FILE_BYTES = 128 * 1024 * 1024
 MAX_PENDING = 5_000
 """Refusals that wait for the disk; more are not kept over a restart."""
 BATCH_INTERVAL_S = 0.25
-_PAGE_BYTES = 4096
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS refusals (number INTEGER PRIMARY KEY, body TEXT NOT NULL)"
 
@@ -53,7 +52,7 @@ class SQLiteRefusals:
             rows = self._read(limit)
         except (sqlite3.Error, OSError) as error:
             log.warning("the record of earlier refusals cannot be read and begins anew: %s", error)
-            self._replace()
+            discard_archive(self._path)
             return []
         return [refusal for row in reversed(rows) if (refusal := refusal_of(row[0])) is not None]
 
@@ -112,18 +111,7 @@ class SQLiteRefusals:
             )
 
     def _open(self) -> sqlite3.Connection:
-        # SQLite gives its WAL files the mode of the database, so the mode is right before the first byte.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-        connection = sqlite3.connect(self._path, timeout=5.0, check_same_thread=False)
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=OFF")
-            connection.execute(f"PRAGMA max_page_count={MAX_FILE_BYTES // _PAGE_BYTES}")
-            connection.execute(_SCHEMA)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        return open_archive(self._path, _SCHEMA, MAX_FILE_BYTES)
 
     def _read(self, limit: int) -> list[Any]:
         if not self._path.exists():
@@ -133,13 +121,6 @@ class SQLiteRefusals:
             return connection.execute("SELECT body FROM refusals ORDER BY number DESC LIMIT ?", (limit,)).fetchall()
         finally:
             connection.close()
-
-    def _replace(self) -> None:
-        for suffix in ("", "-wal", "-shm"):
-            try:
-                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-            except OSError:
-                pass
 
 
 def text_of(refusal: Refusal) -> str:
