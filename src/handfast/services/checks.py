@@ -37,6 +37,8 @@ MAX_FINDINGS_PER_CHECK = 2_500
 """Findings of one check that are kept; all are counted."""
 PAGE = 500
 """Certificates that are read from the store at once."""
+MAX_RUN_S = 6 * 3600.0
+"""Others wait meanwhile."""
 _LINE_LIMIT = 1024 * 1024
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "VIRTUAL_ENV")
 
@@ -184,12 +186,16 @@ class Checks:
         try:
             async with self._turn:
                 task.phase = Phase.CERTIFICATES
-                await self._work(task)
+                async with asyncio.timeout(MAX_RUN_S):
+                    await self._work(task)
             task.status, task.phase, task.progress = TaskStatus.COMPLETED, Phase.DONE, 1.0
         except asyncio.CancelledError:
             task.status = TaskStatus.CANCELED
         except CheckFailed as error:
             task.status, task.error = TaskStatus.FAILED, str(error)
+        except TimeoutError:
+            task.status = TaskStatus.FAILED
+            task.error = f"The check was not done within {MAX_RUN_S / 3600:.0f} hours: narrow it with fewer checks"
         except Exception:
             log.exception("a check failed inside")
             task.status, task.error = TaskStatus.FAILED, "The check failed inside; the server's log says why"

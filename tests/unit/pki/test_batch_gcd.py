@@ -87,6 +87,13 @@ def test_among_three_hundred_moduli_of_2048_bits_the_planted_pair_is_found() -> 
     assert 1.0 == told[-1]
 
 
+def test_partners_are_bounded_however_many_share_a_prime() -> None:
+    p, *_ = primes()
+    moduli = [p * prime for prime in (2**n - 1 for n in (31, 61, 89, 107, 127, 521, 607))]
+    named = partners(moduli, common_factors(moduli), at_most=3)
+    assert {0: [1, 2, 3], 1: [0, 2, 3], 6: [0, 1, 2]} == {at: named[at] for at in (0, 1, 6)}
+
+
 def test_one_modulus_has_nothing_in_common_with_nobody() -> None:
     assert {} == common_factors([15])
     assert {} == common_factors([])

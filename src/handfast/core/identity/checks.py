@@ -184,7 +184,7 @@ class Finding:
 
 
 MAX_RELATED = 20
-"""Related resources that a finding names; how many there are stands in `additionalInfo`."""
+"""Related resources that a finding names."""
 
 
 def finding(
@@ -201,13 +201,10 @@ def finding(
     severity = meaning.severity
     if check is CheckName.REVOKED_DEVICE_CERTIFICATE_STILL_ACTIVE:
         severity = Severity.MEDIUM  # AWS: CRITICAL for a CA, MEDIUM for a leaf, by one code
-    about = dict(info or {})
-    if len(related) > MAX_RELATED:
-        about["relatedResources"] = str(len(related))
     return Finding(
         check=check,
         severity=severity,
-        resource=Resource(resource_type, identifier, tuple(sorted(about.items()))),
+        resource=Resource(resource_type, identifier, tuple(sorted((info or {}).items()))),
         related=related[:MAX_RELATED],
         reason=meaning.reason,
         code=code,

@@ -18,7 +18,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from handfast.core.identity.checks import ON_LISTS, CheckName, Finding, FindingCode, Resource, ResourceType, finding
+from handfast.core.identity.checks import (
+    MAX_RELATED,
+    ON_LISTS,
+    CheckName,
+    Finding,
+    FindingCode,
+    Resource,
+    ResourceType,
+    finding,
+)
 from handfast.core.identity.observations import LOOK_BACK, Observation, Sighting
 from handfast.core.identity.records import CACertificateStatus, CertificateStatus
 from handfast.core.pki import weak_keys
@@ -172,7 +181,7 @@ class FleetCheck:
             moduli, ids = list(self._moduli), list(self._moduli.values())
             self._moduli = {}
             factors = common_factors(moduli, progress)
-            for position, others in partners(moduli, factors).items():
+            for position, others in partners(moduli, factors, at_most=MAX_RELATED).items():
                 related = tuple(self._certificate(ids[other]) for other in others)
                 self._find_on_key(ids[position], FindingCode.SHARED_FACTOR, related)
 
@@ -329,20 +338,24 @@ class FleetCheck:
         # CAs of one key are usual: renewed, or cross-signed. A device with a CA's key, or another device's, is not.
         if all(holder in self._ca_ids for holder in holders):
             return
-        resources = [self._certificate(holder) for holder in holders]
+        resources = [self._certificate(holder) for holder in holders[: MAX_RELATED + 1]]
         for at, holder in enumerate(holders):
-            related = tuple(resources[:at] + resources[at + 1 :]) if len(holders) <= 1000 else tuple(resources[:21])
-            self._find_on_key(holder, FindingCode.SHARED_KEY, related)
+            some = [each for place, each in enumerate(resources[: MAX_RELATED + 1]) if place != at]
+            self._find_on_key(holder, FindingCode.SHARED_KEY, tuple(some[:MAX_RELATED]), len(holders) - 1)
 
     def _certificate(self, identifier: str) -> Resource:
         is_ca = identifier in self._ca_ids
         return Resource(ResourceType.CA_CERTIFICATE if is_ca else ResourceType.DEVICE_CERTIFICATE, identifier)
 
-    def _find_on_key(self, identifier: str, code: FindingCode, related: tuple[Resource, ...]) -> None:
+    def _find_on_key(
+        self, identifier: str, code: FindingCode, related: tuple[Resource, ...], others: int | None = None
+    ) -> None:
+        """`others`: how many there are, where that is known and `related` names some of them."""
         resource = self._certificate(identifier)
         is_ca = resource.type is ResourceType.CA_CERTIFICATE
         check = CheckName.CA_CERTIFICATE_KEY_QUALITY if is_ca else CheckName.DEVICE_CERTIFICATE_KEY_QUALITY
-        self._find(check, code, resource.type, identifier, {}, related)
+        info = {"OTHERS": str(others)} if others is not None else {}
+        self._find(check, code, resource.type, identifier, info, related)
 
     def _find(
         self,

@@ -41,6 +41,7 @@ CHUNK = 131_072
 """Moduli in one tree. Memory grows with it; more moduli are so many trees, multiplied with each other."""
 BLOCK = 4096
 """Moduli of a lower subtree, which is made twice instead of kept."""
+MAX_COMPARED = 2_000_000
 _GUARD = 40
 """Decimal digits more than a remainder needs; each level of the tree costs less than one."""
 _ONE = Decimal(1)
@@ -94,12 +95,16 @@ def common_factors(
     return found
 
 
-def partners(moduli: Sequence[int], factors: dict[int, int]) -> dict[int, list[int]]:
+def partners(moduli: Sequence[int], factors: dict[int, int], *, at_most: int = 100) -> dict[int, list[int]]:
     """
-    For each position of `factors` the positions that it shares a prime with.
+    For each position of `factors` the first positions that it shares a prime with, in order.
 
     Args:
         factors: What `common_factors` found in `moduli`.
+        at_most: Partners that are named for each.
+
+    A fleet may be made so that naming all would take for ever: a modulus whose primes are both shared gets none when
+    more than `MAX_COMPARED` divisions were needed to find them.
     """
     positions = sorted(factors)
     by_factor: dict[int, set[int]] = {}
@@ -111,6 +116,8 @@ def partners(moduli: Sequence[int], factors: dict[int, int]) -> dict[int, list[i
             continue
         by_factor.setdefault(factor, set()).add(position)
         by_factor.setdefault(modulus // factor, set()).add(position)
+    if len(unsplit) * (len(by_factor) + len(unsplit)) > MAX_COMPARED:
+        unsplit = []
     for position in unsplit:
         # Both of its primes are shared: with moduli that were split, or with others like itself.
         for factor in [known for known in by_factor if moduli[position] % known == 0]:
@@ -121,9 +128,10 @@ def partners(moduli: Sequence[int], factors: dict[int, int]) -> dict[int, list[i
                 by_factor.setdefault(common, set()).update((position, other))
     shared: dict[int, set[int]] = {position: set() for position in positions}
     for holders in by_factor.values():
+        first = sorted(holders)[: at_most + 1]
         for position in holders:
-            shared[position] |= holders
-    return {position: sorted(others - {position}) for position, others in shared.items()}
+            shared[position].update(first)
+    return {position: sorted(others - {position})[:at_most] for position, others in shared.items()}
 
 
 class _Work:
