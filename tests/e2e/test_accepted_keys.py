@@ -28,7 +28,7 @@ def registered(server: Server, folder: Path, kind: str, *signing: str) -> Device
         ("RSA 2048", ("-sha384", *PSS)),
         ("RSA 3072", ("-sha512",)),
         ("RSA 4096", ("-sha256",)),
-        ("RSA 8192", ("-sha256",)),
+        ("RSA 7640", ("-sha256",)),
         ("EC prime256v1", ("-sha256",)),
         ("EC secp384r1", ("-sha384",)),
         ("EC secp521r1", ("-sha512",)),

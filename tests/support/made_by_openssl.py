@@ -9,9 +9,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.support.pki import openssl
 
-_RSA_PRIMES = {"3072": "3", "4096": "4", "8192": "5"}
+_RSA_PRIMES = {"3072": "3", "4096": "4"}
 """RSA of several primes is made many times faster, and its public half looks like any other."""
 
 DAYS = "3650"
@@ -31,12 +33,14 @@ def key_file(kind: str) -> Path:
     A private key, made once per process.
 
     Args:
-        kind: `RSA 2048`, `RSA-PSS 2048`, `EC secp384r1`, `EC secp256k1`, `DSA 1024`, `Ed25519`, `X25519`; with a
-            further word, `RSA-PSS 2048 sha256`, a key bound to that hash.
+        kind: `RSA 2048` (or 1024, 3072, 4096, 7640), `RSA-PSS 2048`, `EC secp384r1`, `EC secp256k1`, `DSA 1024`,
+            `Ed25519`, `X25519`; with a further word, `RSA-PSS 2048 sha256`, a key bound to that hash.
     """
     path = _folder() / f"{kind.replace(' ', '-')}.pem"
     algorithm, *words = kind.split()
-    if algorithm.startswith("RSA"):
+    if kind == "RSA 7640":
+        path.write_bytes(_large_rsa_key())
+    elif algorithm.startswith("RSA"):
         options = ["-pkeyopt", f"rsa_keygen_bits:{words[0]}"]
         if words[0] in _RSA_PRIMES:
             options += ["-pkeyopt", f"rsa_keygen_primes:{_RSA_PRIMES[words[0]]}"]
@@ -52,6 +56,23 @@ def key_file(kind: str) -> Path:
     else:
         openssl("genpkey", "-algorithm", algorithm, "-out", path)
     return path
+
+
+def _large_rsa_key() -> bytes:
+    """RSA of 7640 bits at once: its primes, 2^3217 - 1 and 2^4423 - 1, are known; 8192 take half a minute."""
+    p, q, e = 2**4423 - 1, 2**3217 - 1, 65537
+    d = pow(e, -1, (p - 1) * (q - 1))
+    numbers = rsa.RSAPrivateNumbers(
+        p=p,
+        q=q,
+        d=d,
+        dmp1=rsa.rsa_crt_dmp1(d, p),
+        dmq1=rsa.rsa_crt_dmq1(d, q),
+        iqmp=rsa.rsa_crt_iqmp(p, q),
+        public_numbers=rsa.RSAPublicNumbers(e, p * q),
+    )
+    key = numbers.private_key(unsafe_skip_rsa_key_validation=True)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def self_signed(kind: str, *signing: str, ca: bool = False) -> str:

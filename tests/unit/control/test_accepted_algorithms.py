@@ -26,7 +26,7 @@ KEYS = [
     ("RSA 2048",           ACCEPTED,                                 ACCEPTED),
     ("RSA 3072",           ACCEPTED,                                 ACCEPTED),
     ("RSA 4096",           ACCEPTED,                                 ACCEPTED),
-    ("RSA 8192",           ACCEPTED,                                 ACCEPTED),
+    ("RSA 7640",           ACCEPTED,                                 ACCEPTED),
     ("RSA-PSS 2048",       ACCEPTED,                                 "RSA for RSASSA-PSS alone"),
     ("RSA-PSS 2048 sha256", ACCEPTED,                                "RSA for RSASSA-PSS alone"),
     ("EC prime256v1",      ACCEPTED,                                 ACCEPTED),

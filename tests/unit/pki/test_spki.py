@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from cryptography import x509
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,6 +28,11 @@ def rules(algorithm: bytes, content: bytes) -> list[str]:
 def test_rsa_numbers(modulus: int, exponent: int) -> None:
     good = 2048 <= modulus.bit_length() <= 8192 and modulus % 2 and exponent % 2 and 3 <= exponent < 1 << 256
     assert bool(good) is (rsa_refusals(modulus, exponent) == ())
+
+
+@pytest.mark.parametrize(("bits", "accepted"), [(2047, False), (2048, True), (8192, True), (8193, False)])
+def test_the_bounds_of_rsa(bits: int, accepted: bool) -> None:
+    assert accepted is (rsa_refusals((1 << bits - 1) + 1, 65537) == ())
 
 
 @settings(max_examples=40, deadline=None)
