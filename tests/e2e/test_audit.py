@@ -131,6 +131,16 @@ def test_after_kill_9_the_trail_is_whole_with_and_without_a_server(tmp_path: Pat
         server.kill()
 
 
+def test_a_restored_backup_verifies_as_it_lies_there(server: Server, tmp_path: Path) -> None:
+    archive, restored = tmp_path / "b.tar", tmp_path / "restored"
+    server.client().create_thing(thingName="before-the-backup")
+    server.handfast("backup", "--out", str(archive))
+    server.client().create_thing(thingName="after-the-backup")
+    server.handfast("restore", str(archive), "--data-dir", str(restored))
+    done = server.handfast("audit", "verify", "--data-dir", str(restored), "--json")
+    assert ([], 0) == (json.loads(done.stdout)["findings"], json.loads(done.stdout)["moreFindings"])
+
+
 def test_what_is_done_to_the_files_of_a_stopped_server_is_found_also_after_it_goes_on(tmp_path: Path) -> None:
     data = tmp_path / "data"
     server = start(data)

@@ -231,7 +231,7 @@ def _events(api: Any, asked: dict[str, Any], limit: int) -> Iterator[dict[str, A
 
 
 def _verify_running(call: Call, account: str | None) -> dict[str, Any]:
-    print("verifying; a million events take about a minute", file=sys.stderr)
+    print("verifying; a million events take up to a minute", file=sys.stderr)
     with call.handfast(patience_s=VERIFICATION_LIMIT_S) as api:
         answer: dict[str, Any] = api.verify_audit(**({"accountId": account} if account is not None else {}))
     answer.pop("ResponseMetadata", None)
