@@ -69,6 +69,7 @@ from handfast.telemetry.metrics import PrometheusMeter
 from handfast.tls.contexts import Contexts
 from handfast.tls.door import DoorFactory, DoorLimits, TLSFailure
 from handfast.tls.transport import TLSTransport
+from handfast.verifier import Verifier
 from handfast.wire.sigv4 import Authenticator, SigningKey
 from handfast.wire.skeleton import ApiApplication, ApiRefusal, MountedService
 from handfast.wire.spec import load_service
@@ -234,7 +235,9 @@ class Plane:
         )
         self._principals.command(gateway)
 
-        registry = Registry(store, issuer, self._entropy, self._notify)
+        verifier = Verifier()
+        stack.push_async_callback(verifier.close)
+        registry = Registry(store, issuer, self._entropy, self._notify, ask=verifier.ask)
         stack.push_async_callback(registry.settle)
         rates = CallRates() if settings.quotas == "aws" else None
         api = ApiApplication(

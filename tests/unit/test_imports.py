@@ -89,7 +89,9 @@ OUTER = {
     "keystore": {"core", "ports", "datadir"},
     "telemetry": {"core", "ports"},
 }
-COMPOSITION = frozenset({"app", "audit_trail", "backups", "checking", "front", "listeners", "http_server", "pki"})
+COMPOSITION = frozenset(
+    {"app", "audit_trail", "backups", "checking", "front", "listeners", "http_server", "pki", "verifier"}
+)
 """The composition root and its parts: they introduce the adapters to each other."""
 STARTS = {"cli.serve": {"app"}, "cli.roots": {"pki"}, "cli.backup": {"backups"}, "cli.audit": {"audit_trail"}}
 """A command that runs something of the composition root asks it to."""

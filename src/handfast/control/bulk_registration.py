@@ -48,8 +48,8 @@ class BulkRegistrationHandlers:
 
 
 def _result(outcome: Outcome) -> Result:
-    if outcome.error is not None:
-        told = {"outcome": "error", "error_code": outcome.error.code, "error_message": outcome.error.message}
+    if outcome.fault is not None:
+        told = {"outcome": "error", "error_code": outcome.fault.code, "error_message": outcome.fault.message}
     else:
         assert outcome.status is not None
         told = {

@@ -8,20 +8,11 @@ from dataclasses import dataclass, field
 
 from handfast.core.identity.ids import CertificateId, Scope
 from handfast.core.identity.records import CACertificateRecord, CertificateMode, CertificateRecord, CertificateStatus
-from handfast.core.pki import keys
-from handfast.core.pki.pem import ParsedCertificate
-from handfast.core.pki.possession import name_digest
 from handfast.errors import ResourceNotFoundError, ServiceError, StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Entropy, Store
-from handfast.services.certificates import (
-    chosen_signer,
-    first_status,
-    new_record,
-    read,
-    refuse_broken,
-    registration_refusal,
-)
+from handfast.services.certificates import first_status, new_record, registration_refusal
 from handfast.services.commit import Committer
+from handfast.services.judging import Ask, Fault, Judged, in_thread, judged, signed_by
 
 MAX_CERTIFICATES = 500
 """In one call: bounds the transaction, which others wait for."""
@@ -40,36 +31,39 @@ class Outcome:
     """
     What became of one certificate.
 
-    Registered: `status`, no error. Registered before: `status` is the present
-    one, `existed` is true. Refused: `error` says why. `certificate_id` is None
+    Registered: `status`, no fault. Registered before: `status` is the present
+    one, `existed` is true. Refused: `fault` says why. `certificate_id` is None
     where the certificate cannot be read.
     """
 
     certificate_id: CertificateId | None
     status: CertificateStatus | None = None
     existed: bool = False
-    error: ServiceError | None = None
+    fault: Fault | None = None
 
 
 @dataclass(slots=True)
 class _Entry:
-    """One certificate on its way: `error` is set by the first rule that it breaks."""
+    """One certificate on its way: `fault` is the first rule that it breaks."""
 
-    wanted: Wanted
-    parsed: ParsedCertificate | None = None
-    status: CertificateStatus | None = None
+    judged: Judged
+    fault: Fault | None
+    status: CertificateStatus = CertificateStatus.INACTIVE
     ca: CACertificateRecord | None = None
-    error: ServiceError | None = None
 
 
 class BulkRegistration:
-    """The use case behind RegisterCertificates. One call's certificates are verified at a time, in a thread."""
+    """The use case behind RegisterCertificates. One call's certificates are verified at a time."""
 
-    def __init__(self, store: Store, entropy: Entropy, commit: Committer) -> None:
+    def __init__(self, store: Store, entropy: Entropy, commit: Committer, ask: Ask = in_thread) -> None:
+        """
+        Args:
+            ask: Who verifies the certificates.
+        """
         self._store = store
         self._entropy = entropy
         self._commit = commit
-        # More threads would only contend with the event loop for the interpreter's lock.
+        self._ask = ask
         self._turn = asyncio.Semaphore(1)
 
     async def register(
@@ -100,98 +94,92 @@ class BulkRegistration:
                 raise ResourceNotFoundError(
                     f"CA certificate {ca_certificate_id} is not registered in this account and region"
                 )
-        entries = [_Entry(item) for item in wanted]
         async with self._turn:
-            await asyncio.to_thread(_verify_all, entries, cause)
+            found = await judged(self._ask, [item.pem for item in wanted], cause.at)
+            entries = [_entry(item, result) for item, result in zip(wanted, found, strict=True)]
             if require_ca or named is not None:
-                candidates = await self._candidates(scope, entries, named)
-                await asyncio.to_thread(_find_signers, entries, candidates, cause, named=named is not None)
-            good = await asyncio.to_thread(self._records, scope, cause, entries)
-        existed = await self._insert(scope, cause, entries, good)
+                await self._find_signers(scope, cause, [entry for entry in entries if entry.fault is None], named)
+        good = [entry for entry in entries if entry.fault is None]
+        records = await asyncio.to_thread(self._records, scope, cause, good)
+        existed = await self._insert(scope, cause, entries, good, records)
         return [_outcome(entry, existed) for entry in entries]
 
-    async def _candidates(
-        self, scope: Scope, entries: Sequence[_Entry], named: CACertificateRecord | None
-    ) -> dict[str, list[CACertificateRecord]]:
-        """The CAs that may have signed, by the issuer's name."""
-        issuers = {name_digest(e.parsed.cert.issuer) for e in entries if e.parsed is not None and e.error is None}
-        if named is not None:
-            return {issuer: [named] for issuer in issuers}
-        return {issuer: await self._store.ca_certificates_of_subject(scope, issuer) for issuer in sorted(issuers)}
+    async def _find_signers(
+        self, scope: Scope, cause: Cause, entries: Sequence[_Entry], named: CACertificateRecord | None
+    ) -> None:
+        """Each entry has the CA that signed it, or a fault."""
+        issuers = sorted({entry.judged.issuer for entry in entries})
+        of_name = {
+            issuer: [named] if named is not None else await self._store.ca_certificates_of_subject(scope, issuer)
+            for issuer in issuers
+        }
+        leaves = [entry.judged for entry in entries]
+        candidates = [of_name[leaf.issuer] for leaf in leaves]
+        answers = await signed_by(self._ask, leaves, candidates, cause.at, named=named is not None)
+        for entry, answer in zip(entries, answers, strict=True):
+            if isinstance(answer, Fault):
+                entry.fault = answer
+            else:
+                entry.ca = answer
+
+    def _records(self, scope: Scope, cause: Cause, entries: Sequence[_Entry]) -> list[CertificateRecord]:
+        """What is to be stored of the entries, which break no rule."""
+        return [
+            new_record(
+                scope,
+                cause,
+                entry.judged,
+                entry.status,
+                CertificateMode.SNI_ONLY if entry.ca is None else entry.ca.mode,
+                generation_id=self._entropy.uuid(),
+                ca_certificate_id=None if entry.ca is None else entry.ca.certificate_id,
+            )
+            for entry in entries
+        ]
 
     async def _insert(
-        self, scope: Scope, cause: Cause, entries: Sequence[_Entry], good: Sequence[tuple[_Entry, CertificateRecord]]
+        self,
+        scope: Scope,
+        cause: Cause,
+        entries: Sequence[_Entry],
+        good: Sequence[_Entry],
+        records: Sequence[CertificateRecord],
     ) -> dict[CertificateId, CertificateStatus]:
         """The good ones are registered; what is returned is the status of those that had been before."""
         results: list[Change | StoreConflict] = []
 
         async def write() -> list[Change]:
-            records = [record for _, record in good]
             under_ca = any(record.ca_certificate_id is not None for record in records)
             results.extend(await self._store.insert_certificates(records, cause, require_ca=under_ca))
             return [result for result in results if isinstance(result, Change)]
 
-        if good:
-            suspects = [Change(ChangeKind.CERTIFICATE, scope, record.certificate_id) for _, record in good]
+        if records:
+            suspects = [Change(ChangeKind.CERTIFICATE, scope, record.certificate_id) for record in records]
             await self._commit(write(), suspects=suspects)
-        for (entry, record), result in zip(good, results, strict=True):
+        for entry, record, result in zip(good, records, results, strict=True):
             if isinstance(result, StoreConflict):
-                entry.error = registration_refusal(record, result)
-                if entry.error is None:
+                refused = registration_refusal(record, result)
+                if refused is None:
                     raise result
+                entry.fault = Fault.of(refused)
         # That it is there already comes before everything else that is wrong with it, as in the single operations.
-        doubtful = [e.parsed.certificate_id for e in entries if e.error is not None and e.parsed is not None]
+        doubtful = [e.judged.certificate_id for e in entries if e.fault is not None and e.judged.certificate_id]
         return await self._store.certificate_statuses(scope, doubtful) if doubtful else {}
 
-    def _records(self, scope: Scope, cause: Cause, entries: Sequence[_Entry]) -> list[tuple[_Entry, CertificateRecord]]:
-        """What is to be stored of the entries that break no rule."""
-        good = []
-        for entry in entries:
-            if entry.error is not None:
-                continue
-            assert entry.parsed is not None
-            assert entry.status is not None
-            ca = entry.ca
-            record = new_record(
-                scope,
-                cause,
-                entry.parsed,
-                entry.status,
-                CertificateMode.SNI_ONLY if ca is None else ca.mode,
-                generation_id=self._entropy.uuid(),
-                ca_certificate_id=None if ca is None else ca.certificate_id,
-            )
-            good.append((entry, record))
-        return good
 
-
-def _verify_all(entries: Sequence[_Entry], cause: Cause) -> None:
-    for entry in entries:
-        try:
-            entry.parsed = read(entry.wanted.pem, "certificate")
-            entry.status = first_status(entry.parsed.certificate_id, entry.wanted.status)
-            refuse_broken(keys.refusals(entry.parsed.cert, now=cause.at))
-        except ServiceError as error:
-            entry.error = error
-
-
-def _find_signers(
-    entries: Sequence[_Entry], candidates: dict[str, list[CACertificateRecord]], cause: Cause, *, named: bool
-) -> None:
-    for entry in entries:
-        if entry.parsed is None or entry.error is not None:
-            continue
-        try:
-            of_name = candidates[name_digest(entry.parsed.cert.issuer)]
-            entry.ca = chosen_signer(entry.parsed, of_name, cause.at, named=named)
-        except ServiceError as error:
-            entry.error = error
+def _entry(wanted: Wanted, result: Judged) -> _Entry:
+    if result.fault is not None:
+        return _Entry(result, result.fault)
+    try:
+        return _Entry(result, None, first_status(result.certificate_id, wanted.status))
+    except ServiceError as error:
+        return _Entry(result, Fault.of(error))
 
 
 def _outcome(entry: _Entry, existed: dict[CertificateId, CertificateStatus]) -> Outcome:
-    certificate_id = None if entry.parsed is None else entry.parsed.certificate_id
-    if entry.error is None:
+    certificate_id = entry.judged.certificate_id or None
+    if entry.fault is None:
         return Outcome(certificate_id, entry.status)
     if certificate_id is not None and certificate_id in existed:
         return Outcome(certificate_id, existed[certificate_id], existed=True)
-    return Outcome(certificate_id, error=entry.error)
+    return Outcome(certificate_id, fault=entry.fault)

@@ -39,7 +39,7 @@ from handfast.errors import (
 )
 from handfast.ports import Cause, Change, ChangeKind, Entropy, Page, PageRequest, Store
 from handfast.services.commit import Committer
-from handfast.services.issuers import signers
+from handfast.services.issuers import V, signers
 from handfast.services.paging import page_of
 
 _ATTEMPTS = 5
@@ -145,7 +145,7 @@ class Certificates:
             candidates = [named]
         else:
             candidates = await self._store.ca_certificates_of_subject(scope, name_digest(parsed.cert.issuer))
-        return chosen_signer(parsed, candidates, cause.at, named=ca_pem is not None)
+        return chosen_signer(parsed.cert, candidates, cause.at, named=ca_pem is not None)
 
     async def update_status(
         self, scope: Scope, cause: Cause, certificate_id: CertificateId, new_status: CertificateStatus
@@ -278,16 +278,27 @@ def first_status(certificate_id: CertificateId, status: CertificateStatus | None
     return next_status(None, register_event(status or CertificateStatus.INACTIVE), certificate_id)
 
 
-def chosen_signer(
-    parsed: ParsedCertificate, candidates: Sequence[CACertificateRecord], at: dt.datetime, *, named: bool
-) -> CACertificateRecord:
+class Readable(Protocol):
+    """What a registration keeps of a certificate that was read."""
+
+    @property
+    def certificate_id(self) -> CertificateId: ...
+    @property
+    def pem(self) -> str: ...
+    @property
+    def not_before(self) -> dt.datetime: ...
+    @property
+    def not_after(self) -> dt.datetime: ...
+
+
+def chosen_signer(leaf: x509.Certificate, candidates: Sequence[V], at: dt.datetime, *, named: bool) -> V:
     """
     The one of the CAs that signed the certificate, ACTIVE and inside its validity at `at`. Verifies signatures.
 
     Args:
         named: The caller said which CA it is, and `candidates` holds that one.
     """
-    found = signers(parsed.cert, candidates)
+    found = signers(leaf, candidates)
     if len(found) > 1:
         raise CertificateConflictError(
             "Several registered CA certificates have this issuer's name and key; name the one that signed it"
@@ -304,14 +315,14 @@ def chosen_signer(
         raise _inactive_ca(ca.certificate_id)
     # Not `read_certificate`: a CA that an earlier version let in stays usable when the rules of form grow stricter.
     issuer = x509.load_pem_x509_certificate(ca.pem.encode())
-    refuse_broken((*link_refusals(parsed.cert, issuer), *validity_refusals(issuer, at)))
+    refuse_broken((*link_refusals(leaf, issuer), *validity_refusals(issuer, at)))
     return ca
 
 
 def new_record(
     scope: Scope,
     cause: Cause,
-    parsed: ParsedCertificate,
+    parsed: Readable,
     status: CertificateStatus,
     mode: CertificateMode,
     *,

@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
 
 from cryptography import x509
 
-from handfast.core.identity.ids import Scope
-from handfast.core.identity.records import CACertificateRecord
+from handfast.core.identity.ids import CertificateId, Scope
+from handfast.core.identity.records import CACertificateStatus
 from handfast.core.pki.chain import signed_by
 from handfast.core.pki.possession import name_digest
 from handfast.ports import Change, ChangeKind, Store
@@ -24,7 +25,21 @@ MAX_SIGNATURE_CHECKS = 32
 """CAs of one name that are tried for one certificate; accounts may register any number."""
 
 
-def signers(leaf: x509.Certificate, cas: Iterable[CACertificateRecord]) -> list[CACertificateRecord]:
+class Vouching(Protocol):
+    """What is needed of a registered CA to say whether it vouches for a certificate."""
+
+    @property
+    def certificate_id(self) -> CertificateId: ...
+    @property
+    def pem(self) -> str: ...
+    @property
+    def status(self) -> CACertificateStatus: ...
+
+
+V = TypeVar("V", bound=Vouching)
+
+
+def signers(leaf: x509.Certificate, cas: Iterable[V]) -> list[V]:
     """Those of the CAs whose name and key made the signature on `leaf`."""
     return [ca for ca in cas if signed_by(leaf, x509.load_pem_x509_certificate(ca.pem.encode()))]
 

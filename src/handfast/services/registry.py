@@ -7,6 +7,7 @@ from handfast.services.bulk_registration import BulkRegistration
 from handfast.services.ca_certificates import CACertificates
 from handfast.services.certificates import Certificates, Issuer
 from handfast.services.commit import Committer
+from handfast.services.judging import Ask, in_thread
 from handfast.services.policies import Policies
 from handfast.services.rotations import Rotations
 from handfast.services.things import Things
@@ -22,10 +23,10 @@ class Registry:
     and before the method returns.
     """
 
-    def __init__(self, store: Store, issuer: Issuer, entropy: Entropy, notify: Notify) -> None:
+    def __init__(self, store: Store, issuer: Issuer, entropy: Entropy, notify: Notify, *, ask: Ask = in_thread) -> None:
         self._commit = Committer(notify)
         self.certificates = Certificates(store, issuer, entropy, self._commit)
-        self.bulk = BulkRegistration(store, entropy, self._commit)
+        self.bulk = BulkRegistration(store, entropy, self._commit, ask)
         self.ca_certificates = CACertificates(store, entropy, self._commit)
         self.transfers = Transfers(store, self._commit)
         self.rotations = Rotations(store, issuer, entropy, self._commit)

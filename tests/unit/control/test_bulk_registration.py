@@ -29,7 +29,7 @@ from tests.support.registry import (
 
 from handfast.errors import AccessDeniedError, InvalidRequestError, ResourceNotFoundError, ServiceError
 from handfast.ports import Change, ChangeKind
-from handfast.services import bulk_registration
+from handfast.services import judging
 
 
 @pytest.fixture
@@ -208,15 +208,15 @@ async def test_a_batch_of_nothing_but_errors_writes_nothing(plane: Plane) -> Non
 
 
 async def test_the_loop_is_free_while_certificates_are_verified(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
-    loop, verify = asyncio.get_running_loop(), bulk_registration._verify_all
+    loop, answer = asyncio.get_running_loop(), judging.answer
     free = asyncio.Event()
 
-    def held(*arguments: Any) -> None:
+    def held(question: dict[str, Any]) -> list[Any]:
         # Only a loop that is free runs this, and only then does the verification go on.
         asyncio.run_coroutine_threadsafe(_set(free), loop).result(10)
-        verify(*arguments)
+        return answer(question)
 
-    monkeypatch.setattr(bulk_registration, "_verify_all", held)
+    monkeypatch.setattr(judging, "answer", held)
     assert "registered" == (await register(plane, self_signed()))[0]["outcome"]
     assert free.is_set()
 
