@@ -61,14 +61,14 @@ def load_flags(load: str, quick: bool) -> list[str]:
     return flags[load]
 
 
-def _busy_s() -> float:
+def busy_s() -> float:
     """CPU seconds that all cores have worked since the machine started."""
     with open("/proc/stat", encoding="ascii") as file:
         ticks = [int(text) for text in file.readline().split()[1:9]]
     return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")  # but idle and iowait
 
 
-def _used_s(pid: int) -> float:
+def used_s(pid: int) -> float:
     with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
         fields = file.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -89,9 +89,9 @@ class Run:
         command = ["taskset", "-c", str(self.core), str(LOADGEN), *load_flags(load, self.quick)]
         command += ["--host", HOST, "--port", str(server.port), "--ca", str(server.ca), "--sni", server.sni]
         command += ["--cert-dir", str(self.clients), "--server-pid", str(server.pid), "--limit", "60"]
-        began, busy = time.monotonic(), _busy_s()
+        began, busy = time.monotonic(), busy_s()
         own = resource.getrusage(resource.RUSAGE_CHILDREN)
-        used = _used_s(server.pid)
+        used = used_s(server.pid)
         report: dict[str, Any] = {"server": server.name, "load": load, "round": number}
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=90)
@@ -102,8 +102,8 @@ class Run:
         if server.process is None or server.process.poll() is not None:
             raise SetupError(f"{server.name} ended under load {load}; its output is in {server.log}")
         later = resource.getrusage(resource.RUSAGE_CHILDREN)
-        ours = later.ru_utime + later.ru_stime - own.ru_utime - own.ru_stime + _used_s(server.pid) - used
-        report["others_cores"] = round(max(0.0, _busy_s() - busy - ours) / (time.monotonic() - began), 3)
+        ours = later.ru_utime + later.ru_stime - own.ru_utime - own.ru_stime + used_s(server.pid) - used
+        report["others_cores"] = round(max(0.0, busy_s() - busy - ours) / (time.monotonic() - began), 3)
         report["problem"] = problem
         self.reports.append(report)
         self._note(report, problem)

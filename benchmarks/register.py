@@ -76,8 +76,8 @@ def _records(scope: Scope, certificates: Iterable[bytes], now: dt.datetime) -> I
         )
 
 
-async def register(data_dir: Path, fleet: Path, scope: Scope) -> int:
-    """The fleet is registered in `scope`, its connecting part with the policy; how many certificates there are."""
+async def register(data_dir: Path, scope: Scope, connecting: Iterable[bytes], others: Iterable[bytes]) -> int:
+    """Certificates in DER are registered in `scope`, those that connect with the policy; how many there are."""
     now = dt.datetime.now(dt.UTC)
     cause = Cause(actor="benchmark", address="", operation="benchmark", request_id=str(uuid4()), at=now)
     store = await SQLStore.open(data_dir / "handfast.db")
@@ -92,8 +92,8 @@ async def register(data_dir: Path, fleet: Path, scope: Scope) -> int:
             generation_id=str(uuid4()),
         )
         await store.create_policy(policy, cause)
-        clients = list(_records(scope, client_certificates(fleet), now))
-        fillers = _records(scope, filler_certificates(fleet), now)
+        clients = list(_records(scope, connecting, now))
+        fillers = _records(scope, others, now)
         total = await _insert(store, iter(clients), cause) + await _insert(store, fillers, cause)
         for start in range(0, len(clients), _BATCH):
             await asyncio.gather(
@@ -127,7 +127,9 @@ def main() -> None:
     arguments = parser.parse_args()
     began = time.monotonic()
     scope = Scope(AccountId(arguments.account), arguments.region)
-    total = asyncio.run(register(arguments.data_dir, arguments.fleet, scope))
+    total = asyncio.run(
+        register(arguments.data_dir, scope, client_certificates(arguments.fleet), filler_certificates(arguments.fleet))
+    )
     print(f"{total:,} certificates registered in {time.monotonic() - began:.1f} s")
 
 

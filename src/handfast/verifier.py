@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import struct
 import sys
 from typing import IO, Any
@@ -23,8 +22,6 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 30.0
 ANSWER_S = 60.0
-NICENESS = 5
-"""Whatever verifies waits for whoever serves."""
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 FEW = 20
 """A question about fewer certificates is not worth a process."""
@@ -137,7 +134,6 @@ def _encode(value: Any) -> bytes:
 
 def main() -> None:
     """Serve standard input and output."""
-    os.nice(NICENESS)
     serve(sys.stdin.buffer, sys.stdout.buffer)
 
 
