@@ -272,50 +272,6 @@ def test_no_local_and_retain_as_published(server: Server, device: Device) -> Non
         other.publish(topic, b"", retain=True)
 
 
-@BOTH
-def test_policies_are_enforced_on_connect_publish_subscribe_and_receive(
-    server: Server, folder: Path, version: int
-) -> None:
-    account = server.ready["account"]
-    arn = f"arn:aws:iot:us-east-1:{account}:"
-    document = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {"Effect": "Allow", "Action": "iot:Connect", "Resource": arn + "client/${iot:Connection.Thing.ThingName}"},
-            {
-                "Effect": "Allow",
-                "Action": ["iot:Publish", "iot:Receive"],
-                "Resource": arn + "topic/${iot:ClientId}/*",
-            },
-            {"Effect": "Allow", "Action": "iot:Subscribe", "Resource": arn + "topicfilter/*"},
-            {"Effect": "Deny", "Action": "iot:Subscribe", "Resource": arn + "topicfilter/secret/*"},
-        ],
-    }
-    name = f"thing-{uuid.uuid4().hex}"
-    device = create_device(server, folder, document=document, thing=name)
-    everyone = create_device(server, folder)
-    with Client(server, device, client_id="another", version=version) as stranger:
-        assert stranger.connect().value in (5, 0x87, 135)
-    with (
-        Client(server, device, client_id=name, version=version) as client,
-        Client(server, everyone, version=version) as loud,
-    ):
-        assert 0 == client.connect().value
-        loud.connect()
-        assert [1] == client.subscribe("#")
-        loud.publish("elsewhere", b"not for you")
-        client.publish(f"{name}/up", b"mine")
-        assert b"mine" == client.message().payload
-        if version == paho.MQTTv5:
-            assert [0x87] == client.subscribe("secret/x")
-            assert 0x87 == client.publish("elsewhere", b"no")
-            client.raw.publish("elsewhere", b"no", 0)
-            assert 0x87 == client.disconnected().value
-        else:
-            client.raw.publish("elsewhere", b"no", 1)
-            client.disconnected()
-
-
 def test_a_detached_policy_is_obeyed_by_the_next_packet(server: Server, device: Device, iot: Any) -> None:
     with v5(server, device) as client:
         client.connect()

@@ -1,4 +1,8 @@
-"""`tests/vectors/policy/connections.json` as objects: for the engine, TestAuthorization and live connections alike."""
+"""
+`connections.json` and `examples.json` of `tests/vectors/policy/` as objects.
+
+The first is for the engine, TestAuthorization and live connections alike.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +21,22 @@ from cryptography.x509.oid import NameOID
 from handfast.core.identity.ids import Scope, ThingName
 from handfast.core.identity.records import AttachedThing, ThingPrincipalType
 
-_FILE = Path(__file__).parents[1] / "vectors/policy/connections.json"
+_FOLDER = Path(__file__).parents[1] / "vectors/policy"
 _OIDS = {"CN": NameOID.COMMON_NAME, "O": NameOID.ORGANIZATION_NAME, "OU": NameOID.ORGANIZATIONAL_UNIT_NAME}
-KINDS = {"CONNECT": "client/", "PUBLISH": "topic/", "SUBSCRIBE": "topicfilter/", "RECEIVE": "topic/"}
-ACTIONS = {"CONNECT": "iot:Connect", "PUBLISH": "iot:Publish", "SUBSCRIBE": "iot:Subscribe", "RECEIVE": "iot:Receive"}
+_ASKED = {
+    "CONNECT": ("iot:Connect", "client/"),
+    "PUBLISH": ("iot:Publish", "topic/"),
+    "RETAIN": ("iot:RetainPublish", "topic/"),
+    "SUBSCRIBE": ("iot:Subscribe", "topicfilter/"),
+    "RECEIVE": ("iot:Receive", "topic/"),
+    "GET_RETAINED": ("iot:GetRetainedMessage", "topic/"),
+    "LIST_RETAINED": ("iot:ListRetainedMessages", ""),
+    "GET_SHADOW": ("iot:GetThingShadow", "thing/"),
+    "UPDATE_SHADOW": ("iot:UpdateThingShadow", "thing/"),
+    "DELETE_SHADOW": ("iot:DeleteThingShadow", "thing/"),
+}
+KINDS = {action: kind for action, (_, kind) in _ASKED.items()}
+ACTIONS = {action: name for action, (name, _) in _ASKED.items()}
 
 
 @dataclass(frozen=True)
@@ -35,7 +51,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Ask:
-    """`action` is TestAuthorization's; `by` the statements that decide, (policy number, statement number)."""
+    """`action` is a key of ACTIONS; `by` is who decides: (policy number, statement number)."""
 
     action: str
     name: str
@@ -112,8 +128,24 @@ class Case:
 
 
 def load_cases() -> list[Case]:
-    """Every row, in order."""
-    return [_case(each) for each in json.loads(_FILE.read_text())["cases"]]
+    """Every row of `connections.json`, in order."""
+    return [_case(each) for each in json.loads((_FOLDER / "connections.json").read_text())["cases"]]
+
+
+def load_examples() -> list[Case]:
+    """The published examples of `examples.json`, a case for each of their connections."""
+    return [
+        _case(
+            {
+                "name": f"{row['page']}: {row['says']} ({number})",
+                "policies": [row["policy"]],
+                "connection": connection,
+                "asks": asks,
+            }
+        )
+        for row in json.loads((_FOLDER / "examples.json").read_text())["examples"]
+        for number, (connection, asks) in enumerate(row["connections"], 1)
+    ]
 
 
 def _case(row: dict[str, Any]) -> Case:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from cryptography import x509
 from handfast.core.identity.records import AttachedThing
 from handfast.core.pki.names import certificate_variables
 from handfast.core.policy.variables import (
+    CERTIFICATE_ID,
     CERTIFICATE_PREFIX,
     CLIENT_ID,
     CONNECT_ATTRIBUTES,
@@ -76,6 +78,8 @@ def connection_values(
                 values[THING_TYPE_NAME] = (thing.thing_type_name,)
             for name, value in thing.attributes.items():
                 values[f"{THING_ATTRIBUTE_PREFIX}{name}]"] = (value,)
+    if CERTIFICATE_ID in names:
+        values[CERTIFICATE_ID] = (hashlib.sha256(certificate_der).hexdigest(),)
     if any(name.startswith(CERTIFICATE_PREFIX) for name in names):
         values.update(_certificate_values(certificate_der))
     return values

@@ -14,6 +14,7 @@ from handfast.errors import PolicySyntaxError
 CLIENT_ID = "iot:ClientId"
 SOURCE_IP = "aws:SourceIp"
 DOMAIN_NAME = "iot:DomainName"
+CERTIFICATE_ID = "iot:CertificateId"
 THING_NAME = "iot:Connection.Thing.ThingName"
 THING_TYPE_NAME = "iot:Connection.Thing.ThingTypeName"
 IS_ATTACHED = "iot:Connection.Thing.IsAttached"
@@ -54,7 +55,15 @@ CERTIFICATE_VARIABLES = frozenset(
 
 AVAILABLE_KEYS = f"{CERTIFICATE_PREFIX}AvailableKeys"
 
-KNOWN = CERTIFICATE_VARIABLES | {CLIENT_ID, SOURCE_IP, DOMAIN_NAME, THING_NAME, THING_TYPE_NAME, IS_ATTACHED}
+KNOWN = CERTIFICATE_VARIABLES | {
+    CLIENT_ID,
+    SOURCE_IP,
+    DOMAIN_NAME,
+    CERTIFICATE_ID,
+    THING_NAME,
+    THING_TYPE_NAME,
+    IS_ATTACHED,
+}
 """What stands between `${` and `}`, without an index and without thing attributes."""
 CONDITION_ONLY = frozenset({CONNECT_ATTRIBUTES, LAST_WILL_TOPIC, SOCKET_INFORMATION})
 _MULTI_VALUED = frozenset({CONNECT_ATTRIBUTES, AVAILABLE_KEYS})
@@ -188,8 +197,8 @@ def _unknown(name: str, path: str, known: frozenset[str], what: str, form: str) 
         if each.lower() == name.lower():
             return PolicySyntaxError(f"{written} is not a {what}; did you mean {form % each}?", path)
     return PolicySyntaxError(
-        f"unknown {what} {written}; expected {CLIENT_ID}, {SOURCE_IP}, {DOMAIN_NAME}, one of iot:Connection.Thing.… "
-        f"or of {CERTIFICATE_PREFIX}…; a literal $ is written ${{$}}",
+        f"unknown {what} {written}; expected {CLIENT_ID}, {SOURCE_IP}, {DOMAIN_NAME}, {CERTIFICATE_ID}, one of "
+        f"iot:Connection.Thing.… or of {CERTIFICATE_PREFIX}…; a literal $ is written ${{$}}",
         path,
     )
 
