@@ -57,6 +57,7 @@ from handfast.services.principals import PrincipalCache
 from handfast.services.recording import Recorder
 from handfast.services.refusals import RefusalLog
 from handfast.services.registry import Registry
+from handfast.services.registry_events import RegistryEvents
 from handfast.services.rotation_watch import RotationWatch
 from handfast.services.verdict import Verdict
 from handfast.storage.refusals import SQLiteRefusals
@@ -202,6 +203,8 @@ class Plane:
         await self._issuers.load()
         self._principals = PrincipalCache(store, self._clock)
         stack.push_async_callback(self._principals.close)
+        self._events = RegistryEvents(store, self._entropy)
+        await self._events.load()
         self._rotations = RotationWatch(store, self._clock, self._notify)
         await self._rotations.load()
         stack.push_async_callback(self._rotations.close)
@@ -234,6 +237,7 @@ class Plane:
             observer=checking.observations,
         )
         self._principals.command(gateway)
+        self._events.command(gateway)
 
         verifier = Verifier()
         stack.push_async_callback(verifier.close)
@@ -363,6 +367,7 @@ class Plane:
         await self._issuers.changed(changes)
         await self._principals.apply(changes)
         await self._rotations.changed(changes)
+        await self._events.changed(changes)
         self._bus.announce(changes)
 
     def _log_refusal(self, refusal: Refusal) -> None:

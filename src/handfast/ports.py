@@ -14,7 +14,16 @@ from enum import StrEnum
 from typing import Generic, NamedTuple, NewType, Protocol, TypeAlias, TypeVar
 
 from handfast.core.identity.audit_chain import AuditHead, AuditRow
-from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope, ThingName
+from handfast.core.identity.events import CommittedChange, EventConfigurationsRecord, EventType
+from handfast.core.identity.ids import (
+    AccountId,
+    BillingGroupName,
+    CertificateId,
+    PolicyName,
+    Scope,
+    ThingName,
+    ThingTypeName,
+)
 from handfast.core.identity.records import (
     AccessKeyRecord,
     AccountRecord,
@@ -33,6 +42,8 @@ from handfast.core.identity.records import (
 )
 from handfast.core.identity.refusal import Refusal
 from handfast.core.identity.rotation import RotationEnd, RotationRecord, RotationState
+from handfast.core.identity.tags import TaggedResource
+from handfast.core.identity.things import BillingGroupRecord, ThingEdit, ThingTypeProperties, ThingTypeRecord
 from handfast.errors import StoreConflict
 
 T = TypeVar("T")
@@ -52,7 +63,11 @@ class ChangeKind(StrEnum):
     PRINCIPAL_POLICIES = "principal_policies"  # [certificateId] a policy attached or detached
     PRINCIPAL_THINGS = "principal_things"  # [certificateId] a thing attached or detached
     POLICY = "policy"  # [policy name] created, new default, deleted
-    THING = "thing"  # [thing name] created, updated, deleted
+    THING = "thing"  # [thing name] created, updated (its type and billing group too), deleted
+    THING_TYPE = "thing_type"  # [thing type name] created, updated, deprecated, deleted
+    BILLING_GROUP = "billing_group"  # [billing group name] created, updated, deleted
+    TAGS = "tags"  # [kind/name of the resource, as in its ARN] set, removed
+    EVENT_CONFIGURATIONS = "event_configurations"  # [account id] an event type enabled or disabled
     ROTATION = "rotation"  # [certificateId of the successor] begun, ended
 
 
@@ -91,6 +106,10 @@ class Page(Generic[T]):
     items: Sequence[T]
     marker: str | None = None
 
+
+Tags: TypeAlias = Mapping[str, str]
+"""The tags of a resource by key."""
+NO_TAGS: Tags = {}
 
 Span: TypeAlias = tuple[dt.datetime | None, dt.datetime | None]
 """From the first instant, inclusive, to before the second; None is without end."""
@@ -287,7 +306,13 @@ class Store(AuditSource, Protocol):
     async def registration_code(self, scope: Scope) -> str | None: ...
     async def delete_registration_code(self, scope: Scope, cause: Cause) -> list[Change]: ...  # "missing"
     async def insert_ca_certificate(
-        self, ca: CACertificateRecord, *, registration_code: str | None, subject_limit: int, cause: Cause
+        self,
+        ca: CACertificateRecord,
+        *,
+        registration_code: str | None,
+        subject_limit: int,
+        tags: Tags = NO_TAGS,
+        cause: Cause,
     ) -> list[Change]:
         """Registered. In this order: "exists": the same DER in this scope, or DEFAULT elsewhere in the region when
         this one is DEFAULT too; "code": `registration_code` is given and is not the scope's code any more; "limit":
@@ -322,7 +347,28 @@ class Store(AuditSource, Protocol):
         ...
 
     # things
-    async def create_thing(self, thing: ThingRecord, cause: Cause) -> list[Change]: ...  # "exists"
+    async def create_thing(self, thing: ThingRecord, cause: Cause) -> list[Change]:
+        """In this order: "exists", "type": no such thing type, "deprecated": it is, "billing_group": no such group."""
+        ...
+
+    async def update_thing(self, scope: Scope, name: ThingName, edit: ThingEdit, cause: Cause) -> list[Change]:
+        """One version up. "missing", then those of `core.identity.things.edited`, then "type" and "deprecated" of a
+        thing type that is not the thing's already."""
+        ...
+
+    async def set_billing_group(
+        self,
+        scope: Scope,
+        name: ThingName,
+        *,
+        old: BillingGroupName | None,
+        new: BillingGroupName | None,
+        cause: Cause,
+    ) -> list[Change]:
+        """The thing is in `new`, or no more in `old`, and its version stays. In this order: "thing" and
+        "billing_group" missing, "member" (facts: group): it is to be in `new` and is in another than `old`."""
+        ...
+
     async def thing(self, scope: Scope, name: ThingName) -> ThingRecord | None: ...
     async def list_things(
         self,
@@ -355,8 +401,77 @@ class Store(AuditSource, Protocol):
         self, scope: Scope, certificate_id: CertificateId, page: PageRequest
     ) -> Page[tuple[ThingName, ThingPrincipalType]]: ...  # "missing"
 
+    # thing types
+    async def create_thing_type(
+        self, thing_type: ThingTypeRecord, cause: Cause, *, tags: Tags = NO_TAGS
+    ) -> list[Change]: ...  # "exists"
+    async def thing_type(self, scope: Scope, name: ThingTypeName) -> ThingTypeRecord | None: ...
+    async def update_thing_type(
+        self, scope: Scope, name: ThingTypeName, properties: ThingTypeProperties, cause: Cause
+    ) -> list[Change]: ...  # what is not said stays; "missing"
+    async def deprecate_thing_type(
+        self, scope: Scope, name: ThingTypeName, *, undo: bool, cause: Cause
+    ) -> list[Change]: ...  # since the first time that it was; "missing"
+    async def delete_thing_type(
+        self, scope: Scope, name: ThingTypeName, *, deprecated_until: dt.datetime, cause: Cause
+    ) -> list[Change]:
+        """In this order: "missing", "deprecated": it is not, "things": it has some, "waiting": deprecated later."""
+        ...
+
+    async def list_thing_types(
+        self, scope: Scope, page: PageRequest, *, name: ThingTypeName | None = None
+    ) -> Page[ThingTypeRecord]: ...
+
+    # billing groups
+    async def create_billing_group(
+        self, group: BillingGroupRecord, cause: Cause, *, tags: Tags = NO_TAGS
+    ) -> list[Change]: ...  # "exists"
+    async def billing_group(self, scope: Scope, name: BillingGroupName) -> BillingGroupRecord | None: ...
+    async def update_billing_group(
+        self,
+        scope: Scope,
+        name: BillingGroupName,
+        *,
+        description: str | None,
+        expected_version: int | None,
+        cause: Cause,
+    ) -> list[Change]: ...  # "missing", "version" (facts: version)
+    async def delete_billing_group(
+        self, scope: Scope, name: BillingGroupName, *, expected_version: int | None, cause: Cause
+    ) -> list[Change]: ...  # "missing", "version" (facts: version), "things"
+    async def list_billing_groups(
+        self, scope: Scope, page: PageRequest, *, prefix: str | None = None
+    ) -> Page[BillingGroupName]: ...
+    async def billing_group_things(
+        self, scope: Scope, name: BillingGroupName, page: PageRequest
+    ) -> Page[ThingName]: ...  # "missing"
+
+    # tags, which go with their resource
+    async def tag_resource(
+        self, scope: Scope, resource: TaggedResource, tags: Tags, *, limit: int, cause: Cause
+    ) -> list[Change]: ...  # beside those it has; "missing", "limit"
+    async def untag_resource(
+        self, scope: Scope, resource: TaggedResource, keys: Collection[str], cause: Cause
+    ) -> list[Change]: ...  # "missing"
+    async def tags(self, scope: Scope, resource: TaggedResource) -> Tags: ...  # "missing"
+
+    # registry events
+    async def event_configurations(self, scope: Scope) -> EventConfigurationsRecord | None: ...  # None: never set
+    async def all_event_configurations(self) -> list[EventConfigurationsRecord]: ...
+    async def set_event_configurations(
+        self, scope: Scope, settings: Mapping[EventType, bool], cause: Cause
+    ) -> list[Change]: ...  # of these types; the others stay
+    async def newest_committed(self, kind: ChangeKind | None) -> int: ...  # sequence of its audit row; 0: none
+    async def committed_after(
+        self, sequence: int, kinds: Collection[str], limit: int
+    ) -> tuple[list[CommittedChange], int]:
+        """Up to `limit` changes of these kinds after the audit row `sequence`, and where to go on."""
+        ...
+
     # policies
-    async def create_policy(self, policy: PolicyRecord, cause: Cause) -> list[Change]: ...  # "exists"
+    async def create_policy(
+        self, policy: PolicyRecord, cause: Cause, *, tags: Tags = NO_TAGS
+    ) -> list[Change]: ...  # "exists"
     async def policy(self, scope: Scope, name: PolicyName) -> PolicyRecord | None: ...
     async def delete_policy(self, scope: Scope, name: PolicyName, cause: Cause) -> list[Change]: ...
     async def list_policies(self, scope: Scope, page: PageRequest) -> Page[PolicyRecord]: ...

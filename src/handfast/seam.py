@@ -175,6 +175,14 @@ class DataPlane(Protocol):
         """Routed to live subscribers; done when what must be durable is. False: refused for quota."""
         ...
 
+    def announce(self, scope: Scope, topic: str, payload: bytes) -> None:
+        """
+        The account's own message on a reserved topic, to live subscribers whose policy allows it, with QoS 1.
+
+        No limit on the topic's length or levels applies: its names are the registry's.
+        """
+        ...
+
     def live_principals(self) -> set[tuple[Scope, CertificateId]]: ...
 
     def authorizations_changed(self) -> None:

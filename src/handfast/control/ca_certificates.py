@@ -7,6 +7,7 @@ from typing import Any
 
 from handfast.control.certificates import listed
 from handfast.control.context import Handler, Result, cause_of, page_request, present, scope_of
+from handfast.control.tags import given_tags
 from handfast.core.identity.arns import ca_certificate_arn, fold_certificate_id
 from handfast.core.identity.caller import Caller
 from handfast.core.identity.records import (
@@ -57,8 +58,6 @@ class CACertificateHandlers:
     ) -> Result:
         scope = scope_of(ctx)
         _refuse_config(registration_config)
-        if tags:
-            raise InvalidRequestError("Tags are not supported yet; register the CA certificate without them")
         record = await self._cas.register(
             scope,
             cause_of(ctx, "RegisterCACertificate"),
@@ -67,6 +66,7 @@ class CACertificateHandlers:
             mode=_mode(certificate_mode),
             set_as_active=bool(set_as_active),
             allow_auto_registration=bool(allow_auto_registration),
+            tags=given_tags(tags),
         )
         return _identified(record)
 

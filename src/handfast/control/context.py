@@ -6,9 +6,10 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, ParamSpec, TypeAlias
 
+from handfast.core.identity.arns import named_in_arn
 from handfast.core.identity.caller import Caller
 from handfast.core.identity.ids import Scope
-from handfast.errors import AccessDeniedError, ServiceUnavailableError, StoreUnavailable
+from handfast.errors import AccessDeniedError, InvalidRequestError, ServiceUnavailableError, StoreUnavailable
 from handfast.ports import Cause, PageRequest
 from handfast.services.endpoints import check_region
 
@@ -59,6 +60,24 @@ def cause_of(ctx: Caller, operation: str) -> Cause:
 def page_request(limit: int | None, marker: str | None, *, ascending: bool | None = None) -> PageRequest:
     """The page that the members ask for; an empty marker is none."""
     return PageRequest(limit=limit or DEFAULT_PAGE_SIZE, marker=marker or None, ascending=bool(ascending))
+
+
+def named(scope: Scope, name: str | None, arn: str | None, kind: str, member: str) -> str:
+    """
+    The name of the resource that two members give, by name or by ARN; both must agree.
+
+    Raises:
+        InvalidRequestError: Neither is given, they differ, or the ARN is of another kind.
+        ResourceNotFoundError: The ARN is of another account or region.
+    """
+    if arn is None:
+        if name is None:
+            raise InvalidRequestError(f"{member}Name or {member}Arn is required")
+        return name
+    found = named_in_arn(scope, arn, kind, f"{member}Arn")
+    if name not in (None, found):
+        raise InvalidRequestError(f"{member}Name and {member}Arn name two different resources")
+    return found
 
 
 def present(**members: Any) -> Result:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from handfast.control.accounts import AccountHandlers
 from handfast.control.audit import AuditHandlers
 from handfast.control.backups import BackupHandlers, BackupMaker
+from handfast.control.billing_groups import BillingGroupHandlers
 from handfast.control.bulk_registration import BulkRegistrationHandlers
 from handfast.control.ca_certificates import CACertificateHandlers
 from handfast.control.certificates import CertificateHandlers
 from handfast.control.checks import CheckHandlers
 from handfast.control.context import Handler, answering
 from handfast.control.endpoints import EndpointHandlers, EnsureRegion
+from handfast.control.event_configurations import EventConfigurationHandlers
 from handfast.control.expiry import ExpiryHandlers
 from handfast.control.explain import ExplainHandlers, Refusals
 from handfast.control.policies import PolicyHandlers
 from handfast.control.quotas import CallRates, limited
 from handfast.control.rotations import RotationHandlers
+from handfast.control.tags import TagHandlers
+from handfast.control.thing_types import ThingTypeHandlers
 from handfast.control.things import ThingHandlers
 from handfast.control.transfers import TransferHandlers
 from handfast.services.accounts import Accounts
@@ -34,6 +38,10 @@ def build_handlers(
         | CACertificateHandlers(registry.ca_certificates).handlers
         | TransferHandlers(registry.transfers).handlers
         | ThingHandlers(registry.things).handlers
+        | ThingTypeHandlers(registry.thing_types).handlers
+        | BillingGroupHandlers(registry.billing_groups).handlers
+        | TagHandlers(registry.tags).handlers
+        | EventConfigurationHandlers(registry.event_configurations).handlers
         | PolicyHandlers(registry.policies).handlers
         | EndpointHandlers(endpoints, ensure_region).handlers
     )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from handfast.control.context import Handler, Result, cause_of, page_request, present, scope_of
+from handfast.control.tags import given_tags
 from handfast.core.identity.arns import certificate_arn, policy_arn, principal_certificate
 from handfast.core.identity.caller import Caller
 from handfast.core.identity.ids import PolicyName
 from handfast.core.identity.records import PolicyRecord
-from handfast.errors import InvalidRequestError, ResourceNotFoundError
+from handfast.errors import ResourceNotFoundError
 from handfast.services.policies import Policies
 
 
@@ -31,12 +32,10 @@ class PolicyHandlers:
         }
 
     async def create_policy(
-        self, ctx: Caller, *, policy_name: str, policy_document: str, tags: Sequence[Any] | None = None
+        self, ctx: Caller, *, policy_name: str, policy_document: str, tags: Sequence[Mapping[str, Any]] | None = None
     ) -> Result:
-        if tags:
-            raise InvalidRequestError("Tags are not supported yet: create the policy without tags")
         record = await self._policies.create(
-            scope_of(ctx), cause_of(ctx, "CreatePolicy"), PolicyName(policy_name), policy_document
+            scope_of(ctx), cause_of(ctx, "CreatePolicy"), PolicyName(policy_name), policy_document, given_tags(tags)
         )
         return _named(record) | {
             "policy_document": record.document,

@@ -8,8 +8,9 @@ from typing import Any
 from handfast.control.context import Handler, Result, cause_of, page_request, present, scope_of
 from handfast.core.identity.arns import certificate_arn, principal_certificate, thing_arn
 from handfast.core.identity.caller import Caller
-from handfast.core.identity.ids import ThingName
+from handfast.core.identity.ids import ThingName, ThingTypeName
 from handfast.core.identity.records import ThingPrincipalType
+from handfast.core.identity.things import ThingEdit
 from handfast.errors import InvalidRequestError
 from handfast.services.things import Things
 
@@ -21,6 +22,7 @@ class ThingHandlers:
         self._things = things
         self.handlers: dict[str, Handler] = {
             "CreateThing": self.create_thing,
+            "UpdateThing": self.update_thing,
             "DescribeThing": self.describe_thing,
             "ListThings": self.list_things,
             "DeleteThing": self.delete_thing,
@@ -53,6 +55,27 @@ class ThingHandlers:
             "thing_arn": thing_arn(record.scope, record.thing_name),
             "thing_id": record.thing_id,
         }
+
+    async def update_thing(
+        self,
+        ctx: Caller,
+        *,
+        thing_name: str,
+        thing_type_name: str | None = None,
+        attribute_payload: Mapping[str, Any] | None = None,
+        expected_version: int | None = None,
+        remove_thing_type: bool | None = None,
+    ) -> Result:
+        payload = attribute_payload or {}
+        edit = ThingEdit(
+            attributes=payload.get("attributes"),
+            merge=bool(payload.get("merge")),
+            thing_type_name=None if thing_type_name is None else ThingTypeName(thing_type_name),
+            remove_thing_type=bool(remove_thing_type),
+            expected_version=expected_version,
+        )
+        await self._things.update(scope_of(ctx), cause_of(ctx, "UpdateThing"), ThingName(thing_name), edit)
+        return {}
 
     async def describe_thing(self, ctx: Caller, *, thing_name: str) -> Result:
         record = await self._things.describe(scope_of(ctx), ThingName(thing_name))

@@ -448,6 +448,12 @@ class Gateway:
             self.deliver(router.plan(topic), message, None)
         return await stored if stored is not None else True
 
+    def announce(self, scope: Scope, topic: str, payload: bytes) -> None:
+        """The plane's own message on a reserved topic, where no peer can publish."""
+        router = self._routers.get(scope)
+        if router is not None:
+            self.deliver(router.plan(topic), Message(topic.encode(), payload, 1, False, b"", None), None)
+
     def live_principals(self) -> set[tuple[Scope, CertificateId]]:
         """Everyone who is connected, or past the identity and before the CONNECT."""
         return set(self._principals)

@@ -28,7 +28,7 @@ from handfast.errors import (
     ResourceNotFoundError,
     StoreConflict,
 )
-from handfast.ports import Cause, Change, ChangeKind, Entropy, Page, PageRequest, Store
+from handfast.ports import NO_TAGS, Cause, Change, ChangeKind, Entropy, Page, PageRequest, Store, Tags
 from handfast.services.commit import Committer
 from handfast.services.paging import page_of
 
@@ -70,6 +70,7 @@ class CACertificates:
         mode: CertificateMode,
         set_as_active: bool,
         allow_auto_registration: bool,
+        tags: Tags = NO_TAGS,
     ) -> CACertificateRecord:
         """
         The CA, registered; INACTIVE unless `set_as_active`.
@@ -109,14 +110,14 @@ class CACertificates:
             not_after=ca.not_after,
             generation_id=self._entropy.uuid(),
         )
-        await self._insert(record, code, cause)
+        await self._insert(record, code, tags, cause)
         return record
 
-    async def _insert(self, record: CACertificateRecord, code: str | None, cause: Cause) -> None:
+    async def _insert(self, record: CACertificateRecord, code: str | None, tags: Tags, cause: Cause) -> None:
         try:
             await self._commit(
                 self._store.insert_ca_certificate(
-                    record, registration_code=code, subject_limit=CAS_PER_SUBJECT, cause=cause
+                    record, registration_code=code, subject_limit=CAS_PER_SUBJECT, tags=tags, cause=cause
                 ),
                 suspects=[_change(record.scope, record.certificate_id)],
             )

@@ -15,7 +15,7 @@ from handfast.errors import (
     ResourceNotFoundError,
     StoreConflict,
 )
-from handfast.ports import Cause, Change, ChangeKind, Entropy, Page, PageRequest, Store
+from handfast.ports import NO_TAGS, Cause, Change, ChangeKind, Entropy, Page, PageRequest, Store, Tags
 from handfast.services.certificates import being_transferred
 from handfast.services.certificates import not_found as certificate_not_found
 from handfast.services.commit import Committer
@@ -33,7 +33,9 @@ class Policies:
         self._entropy = entropy
         self._commit = commit
 
-    async def create(self, scope: Scope, cause: Cause, name: PolicyName, document: str) -> PolicyRecord:
+    async def create(
+        self, scope: Scope, cause: Cause, name: PolicyName, document: str, tags: Tags = NO_TAGS
+    ) -> PolicyRecord:
         """The policy with this document as version 1. A name that is taken is refused even for the same document."""
         try:
             document.encode()  # JSON can spell what is no Unicode text: half of a surrogate pair
@@ -53,7 +55,8 @@ class Policies:
         )
         try:
             await self._commit(
-                self._store.create_policy(record, cause), suspects=[Change(ChangeKind.POLICY, scope, name)]
+                self._store.create_policy(record, cause, tags=tags),
+                suspects=[Change(ChangeKind.POLICY, scope, name)],
             )
         except StoreConflict as conflict:
             if conflict.kind != "exists":

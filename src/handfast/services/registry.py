@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from handfast.ports import Entropy, Notify, Store
+from handfast.services.billing_groups import BillingGroups
 from handfast.services.bulk_registration import BulkRegistration
 from handfast.services.ca_certificates import CACertificates
 from handfast.services.certificates import Certificates, Issuer
 from handfast.services.commit import Committer
 from handfast.services.judging import Ask, in_thread
+from handfast.services.event_configurations import EventConfigurations
 from handfast.services.policies import Policies
 from handfast.services.rotations import Rotations
+from handfast.services.tags import ResourceTags
+from handfast.services.thing_types import ThingTypes
 from handfast.services.things import Things
 from handfast.services.transfers import Transfers
 
@@ -31,6 +35,10 @@ class Registry:
         self.transfers = Transfers(store, self._commit)
         self.rotations = Rotations(store, issuer, entropy, self._commit)
         self.things = Things(store, entropy, self._commit)
+        self.thing_types = ThingTypes(store, entropy, self._commit)
+        self.billing_groups = BillingGroups(store, entropy, self._commit)
+        self.tags = ResourceTags(store, self._commit)
+        self.event_configurations = EventConfigurations(store, self._commit)
         self.policies = Policies(store, entropy, self._commit)
 
     async def settle(self) -> None:

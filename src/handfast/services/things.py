@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from handfast.core.identity.arns import thing_arn
 from handfast.core.identity.ids import CertificateId, Scope, ThingName
 from handfast.core.identity.records import ThingPrincipalType, ThingRecord
+from handfast.core.identity.things import ATTRIBUTES_MAX, ThingEdit, attributes_limit
 from handfast.errors import (
     InvalidRequestError,
     ResourceAlreadyExistsError,
@@ -16,13 +17,12 @@ from handfast.errors import (
     VersionConflictError,
 )
 from handfast.ports import Cause, Change, ChangeKind, Entropy, Page, PageRequest, Store
+from handfast.services.billing_groups import not_found as billing_group_not_found
 from handfast.services.certificates import being_transferred
 from handfast.services.certificates import not_found as certificate_not_found
 from handfast.services.commit import Committer
 from handfast.services.paging import page_of
-
-ATTRIBUTES_MAX = 3
-"""Without a thing type; fifty with one."""
+from handfast.services.thing_types import not_found as thing_type_not_found
 
 
 class Things:
@@ -48,21 +48,17 @@ class Things:
 
         An attribute with an empty value is one that is not there, as in UpdateThing.
         """
-        # Neither kind can be created yet, so nothing of either name exists.
-        if thing_type_name is not None:
-            raise ResourceNotFoundError(f"Thing type {thing_type_name} does not exist")
-        if billing_group_name is not None:
-            raise ResourceNotFoundError(f"Billing group {billing_group_name} does not exist")
         attributes = {key: value for key, value in attributes.items() if value != ""}
-        if len(attributes) > ATTRIBUTES_MAX:
-            raise InvalidRequestError(
-                f"A thing without a thing type has at most {ATTRIBUTES_MAX} attributes, not {len(attributes)}"
-            )
+        limit = attributes_limit(thing_type_name)
+        if len(attributes) > limit:
+            raise _too_many_attributes(len(attributes), limit)
         record = ThingRecord(
             scope=scope,
             thing_name=name,
             thing_id=self._entropy.uuid(),
+            thing_type_name=thing_type_name,
             attributes=attributes,
+            billing_group_name=billing_group_name,
             creation_date=cause.at,
         )
         try:
@@ -70,8 +66,17 @@ class Things:
                 self._store.create_thing(record, cause), suspects=[Change(ChangeKind.THING, scope, name)]
             )
         except StoreConflict as conflict:
-            if conflict.kind != "exists":
-                raise
+            match conflict.kind:
+                case "exists":
+                    pass
+                case "type":
+                    raise thing_type_not_found(str(thing_type_name)) from None
+                case "deprecated":
+                    raise _deprecated(str(thing_type_name)) from None
+                case "billing_group":
+                    raise billing_group_not_found(str(billing_group_name)) from None
+                case _:
+                    raise
         else:
             return record
         existing = await self._store.thing(scope, name)
@@ -84,6 +89,29 @@ class Things:
                 resourceArn=thing_arn(scope, name),
             )
         return existing
+
+    async def update(self, scope: Scope, cause: Cause, name: ThingName, edit: ThingEdit) -> None:
+        """The thing is as the edit says, one version up; connections it belongs to are judged by it at once."""
+        if edit.remove_thing_type and edit.thing_type_name is not None:
+            raise InvalidRequestError("thingTypeName cannot be given together with removeThingType")
+        try:
+            await self._commit(
+                self._store.update_thing(scope, name, edit, cause), suspects=[Change(ChangeKind.THING, scope, name)]
+            )
+        except StoreConflict as conflict:
+            match conflict.kind:
+                case "missing":
+                    raise not_found(name) from None
+                case "version":
+                    raise _version_conflict(name, conflict, edit.expected_version) from None
+                case "attributes":
+                    raise _too_many_attributes(conflict.facts["count"], conflict.facts["limit"]) from None
+                case "type":
+                    raise thing_type_not_found(str(edit.thing_type_name)) from None
+                case "deprecated":
+                    raise _deprecated(str(edit.thing_type_name)) from None
+                case _:
+                    raise
 
     async def describe(self, scope: Scope, name: ThingName) -> ThingRecord:
         """The thing, or ResourceNotFoundError."""
@@ -130,9 +158,7 @@ class Things:
                 case "missing":
                     return
                 case "version":
-                    raise VersionConflictError(
-                        f"The version of thing {name} is {conflict.facts.get('version')}, not {expected_version}"
-                    ) from None
+                    raise _version_conflict(name, conflict, expected_version) from None
                 case "principals":
                     raise InvalidRequestError(
                         f"Cannot delete. Thing {name} is still attached to one or more principals"
@@ -215,6 +241,19 @@ class Things:
 def not_found(name: ThingName) -> ResourceNotFoundError:
     """The answer for an unknown thing, another account's included."""
     return ResourceNotFoundError(f"Thing {name} does not exist in this account and region")
+
+
+def _version_conflict(name: ThingName, conflict: StoreConflict, expected: int | None) -> VersionConflictError:
+    return VersionConflictError(f"The version of thing {name} is {conflict.facts.get('version')}, not {expected}")
+
+
+def _too_many_attributes(count: int, limit: int) -> InvalidRequestError:
+    which = "without a thing type" if limit == ATTRIBUTES_MAX else "with a thing type"
+    return InvalidRequestError(f"A thing {which} has at most {limit} attributes, not {count}")
+
+
+def _deprecated(type_name: str) -> InvalidRequestError:
+    return InvalidRequestError(f"Thing type {type_name} is deprecated: no thing can be associated with it")
 
 
 def _configuration(thing: ThingRecord) -> tuple[object, ...]:

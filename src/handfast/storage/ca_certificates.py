@@ -17,13 +17,16 @@ from handfast.core.identity.records import (
     CertificateMode,
     CertificateRecord,
 )
+from handfast.core.identity.tags import Taggable, TaggedResource
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Page, PageRequest
+from handfast.storage import tags
 from handfast.storage.certificates import in_scope
 from handfast.storage.expiry import expiry_listing
 from handfast.storage.journal import Facts, insert_or_ignore, record
 from handfast.storage.paging import Listing
 from handfast.storage.tables import ca_certificates, registration_codes
+from handfast.storage.tags import Tags
 
 _C = ca_certificates.c
 _R = registration_codes.c
@@ -36,6 +39,7 @@ def insert_one(
     *,
     registration_code: str | None,
     subject_limit: int,
+    given: Tags,
     cause: Cause,
 ) -> list[Change]:
     scope = ca.scope
@@ -50,7 +54,8 @@ def insert_one(
     same = select(func.count()).select_from(ca_certificates).where(in_scope(_C, scope), _C.subject == ca.subject)
     if connection.execute(same).scalar_one() > subject_limit:
         raise StoreConflict("limit", f"{subject_limit} CA certificates have this subject", limit=subject_limit)
-    return record(connection, cause, _change(scope, ca.certificate_id), after=_audited(ca))
+    tagged = tags.attach(connection, scope, _tagged(ca.certificate_id), given)
+    return record(connection, cause, _change(scope, ca.certificate_id), after={**_audited(ca), **tagged})
 
 
 def get(connection: Connection, scope: Scope, certificate_id: CertificateId) -> CACertificateRecord | None:
@@ -97,7 +102,8 @@ def remove(connection: Connection, scope: Scope, certificate_id: CertificateId, 
     if ca.status is CACertificateStatus.ACTIVE:
         raise StoreConflict("status", f"CA certificate {certificate_id} is ACTIVE", status=ca.status.value)
     connection.execute(delete(ca_certificates).where(in_scope(_C, scope), _C.certificate_id == certificate_id))
-    return record(connection, cause, _change(scope, certificate_id), before=_audited(ca))
+    tagged = tags.forget(connection, scope, _tagged(certificate_id))
+    return record(connection, cause, _change(scope, certificate_id), before={**_audited(ca), **tagged})
 
 
 def list_page(connection: Connection, scope: Scope, page: PageRequest) -> Page[CACertificateRecord]:
@@ -168,6 +174,10 @@ def remove_code(connection: Connection, scope: Scope, cause: Cause) -> list[Chan
         raise StoreConflict("missing", "There is no registration code")
     connection.execute(delete(registration_codes).where(in_scope(_R, scope)))
     return record(connection, cause, _code_change(scope), before=_code_facts(code))
+
+
+def _tagged(certificate_id: CertificateId) -> TaggedResource:
+    return TaggedResource(Taggable.CA_CERTIFICATE, certificate_id)
 
 
 def _require(connection: Connection, scope: Scope, certificate_id: CertificateId) -> CACertificateRecord:

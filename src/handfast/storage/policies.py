@@ -8,13 +8,15 @@ from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, sele
 
 from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope
 from handfast.core.identity.records import PolicyRecord
+from handfast.core.identity.tags import Taggable, TaggedResource
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Page, PageRequest
-from handfast.storage import certificates
+from handfast.storage import certificates, tags
 from handfast.storage.certificates import in_scope
 from handfast.storage.journal import insert_or_ignore, record
 from handfast.storage.paging import Listing
 from handfast.storage.tables import certificate_policies, policies, policy_versions
+from handfast.storage.tags import Tags
 
 _P = policies.c
 _V = policy_versions.c
@@ -38,7 +40,7 @@ _SELECT = select(
 ).join(policy_versions, _DEFAULT_VERSION)
 
 
-def create(connection: Connection, policy: PolicyRecord, cause: Cause) -> list[Change]:
+def create(connection: Connection, policy: PolicyRecord, given: Tags, cause: Cause) -> list[Change]:
     scope = policy.scope
     key = {"account_id": scope.account, "region": scope.region, "policy_name": policy.policy_name}
     version = int(policy.default_version_id)
@@ -58,6 +60,7 @@ def create(connection: Connection, policy: PolicyRecord, cause: Cause) -> list[C
     row = key | {"version": version, "document": policy.document, "creation_date": policy.creation_date}
     connection.execute(insert(policy_versions), row)
     after = {"version": policy.default_version_id, "document": policy.document}
+    after |= tags.attach(connection, scope, _tagged(policy.policy_name), given)
     return record(connection, cause, Change(ChangeKind.POLICY, scope, policy.policy_name), after=after)
 
 
@@ -78,6 +81,7 @@ def remove(connection: Connection, scope: Scope, name: PolicyName, cause: Cause)
     connection.execute(delete(policy_versions).where(versions))
     connection.execute(delete(policies).where(in_scope(_P, scope), _P.policy_name == name))
     before = {"version": policy.default_version_id, "document": policy.document}
+    before |= tags.forget(connection, scope, _tagged(name))
     return record(connection, cause, Change(ChangeKind.POLICY, scope, name), before=before)
 
 
@@ -151,6 +155,10 @@ def targets_page(connection: Connection, scope: Scope, name: PolicyName, page: P
     listing = Listing("policy-targets", scope, [_C.certificate_id], page, filters=[name])
     rows, marker = listing.cut(connection.execute(listing.select(query)).all())
     return Page([CertificateId(row.certificate_id) for row in rows], marker)
+
+
+def _tagged(name: PolicyName) -> TaggedResource:
+    return TaggedResource(Taggable.POLICY, name)
 
 
 def _require(connection: Connection, scope: Scope, name: PolicyName, kind: str) -> None:

@@ -35,8 +35,9 @@ from handfast.core.identity.records import (
     TombstoneReason,
 )
 from handfast.core.identity.rotation import RotationEnd, RotationRecord, RotationState
+from handfast.core.identity.things import ThingEdit
 from handfast.errors import ConfigurationError, StoreConflict
-from handfast.ports import AuditQuery, Cause, Change, Cursor, Page, PageRequest, Span
+from handfast.ports import NO_TAGS, AuditQuery, Cause, Change, Cursor, Page, PageRequest, Span, Tags
 from handfast.storage import (
     accounts,
     audit,
@@ -55,6 +56,7 @@ from handfast.storage.before_upgrade import keep_copy
 from handfast.storage.migrate import upgrade
 from handfast.storage.migrations import HEAD
 from handfast.storage.secretbox import SecretBox
+from handfast.storage.sql_thing_types import ThingTypeOperations
 from handfast.storage.sqlite import SQLiteDatabase
 
 _log = logging.getLogger(__name__)
@@ -62,14 +64,13 @@ _log = logging.getLogger(__name__)
 _SQLITE_SCHEME = "sqlite:///"
 
 
-class SQLStore:
+class SQLStore(ThingTypeOperations):
     """The registry on SQLAlchemy Core. Make one with `open`; it owns its directory until `close`."""
 
     def __init__(self, database: SQLiteDatabase, box: SecretBox | None) -> None:
+        super().__init__(database)
         self._database = database
         self._box = box
-        self._read = database.read
-        self._write = database.write
 
     @classmethod
     async def open(
@@ -306,11 +307,17 @@ class SQLStore:
         return await self._write(lambda c: ca_certificates.remove_code(c, scope, cause))
 
     async def insert_ca_certificate(
-        self, ca: CACertificateRecord, *, registration_code: str | None, subject_limit: int, cause: Cause
+        self,
+        ca: CACertificateRecord,
+        *,
+        registration_code: str | None,
+        subject_limit: int,
+        tags: Tags = NO_TAGS,
+        cause: Cause,
     ) -> list[Change]:
         return await self._write(
             lambda c: ca_certificates.insert_one(
-                c, ca, registration_code=registration_code, subject_limit=subject_limit, cause=cause
+                c, ca, registration_code=registration_code, subject_limit=subject_limit, given=tags, cause=cause
             )
         )
 
@@ -365,6 +372,9 @@ class SQLStore:
 
     async def create_thing(self, thing: ThingRecord, cause: Cause) -> list[Change]:
         return await self._write(lambda c: things.create(c, thing, cause))
+
+    async def update_thing(self, scope: Scope, name: ThingName, edit: ThingEdit, cause: Cause) -> list[Change]:
+        return await self._write(lambda c: things.change(c, scope, name, edit, cause))
 
     async def thing(self, scope: Scope, name: ThingName) -> ThingRecord | None:
         return await self._read(lambda c: things.get(c, scope, name))
@@ -425,8 +435,8 @@ class SQLStore:
 
     # policies
 
-    async def create_policy(self, policy: PolicyRecord, cause: Cause) -> list[Change]:
-        return await self._write(lambda c: policies.create(c, policy, cause))
+    async def create_policy(self, policy: PolicyRecord, cause: Cause, *, tags: Tags = NO_TAGS) -> list[Change]:
+        return await self._write(lambda c: policies.create(c, policy, tags, cause))
 
     async def policy(self, scope: Scope, name: PolicyName) -> PolicyRecord | None:
         return await self._read(lambda c: policies.get(c, scope, name))

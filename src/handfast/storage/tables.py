@@ -288,6 +288,73 @@ things = Table(
     Column("billing_group_name", Key, nullable=True),
     Column("version", BigInteger, nullable=False),
     Column("creation_date", Instant, nullable=False),
+    Index(
+        "ix_things_type",
+        "account_id",
+        "region",
+        "thing_type_name",
+        "thing_name",
+        sqlite_where=text("thing_type_name IS NOT NULL"),
+        postgresql_where=text("thing_type_name IS NOT NULL"),
+    ),
+    Index(
+        "ix_things_billing_group",
+        "account_id",
+        "region",
+        "billing_group_name",
+        "thing_name",
+        sqlite_where=text("billing_group_name IS NOT NULL"),
+        postgresql_where=text("billing_group_name IS NOT NULL"),
+    ),
+)
+
+thing_types = Table(
+    "thing_types",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("thing_type_name", Key, primary_key=True),
+    Column("thing_type_id", Key, nullable=False),
+    Column("description", Text, nullable=True),
+    Column("searchable_attributes", Text, nullable=True),  # a JSON list of names
+    Column("propagating_attributes", Text, nullable=True),  # a JSON list of lists of three
+    Column("creation_date", Instant, nullable=False),
+    Column("deprecation_date", Instant, nullable=True),
+)
+
+billing_groups = Table(
+    "billing_groups",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("billing_group_name", Key, primary_key=True),
+    Column("billing_group_id", Key, nullable=False),
+    Column("description", Text, nullable=True),
+    Column("version", BigInteger, nullable=False),
+    Column("creation_date", Instant, nullable=False),
+)
+
+tags = Table(
+    "tags",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("kind", Key, primary_key=True),  # as the ARN says it: policy, cacert …
+    Column("name", Key, primary_key=True),
+    Column("key", Key, primary_key=True),
+    Column("value", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+event_configurations = Table(
+    "event_configurations",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("enabled", Text, nullable=False),  # a JSON list of event types
+    Column("creation_date", Instant, nullable=False),
+    Column("last_modified_date", Instant, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 thing_attributes = Table(  # the same once more, for ListThings by attribute

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, exists, insert, or_, select
+from sqlalchemy import Connection, Row, and_, delete, exists, insert, or_, select, update
 
-from handfast.core.identity.ids import AccountId, CertificateId, Scope, ThingName
+from handfast.core.identity.ids import AccountId, BillingGroupName, CertificateId, Scope, ThingName
 from handfast.core.identity.records import ThingPrincipalType, ThingRecord
+from handfast.core.identity.things import ThingEdit, edited
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Page, PageRequest
-from handfast.storage import certificates
+from handfast.storage import billing_groups, certificates, thing_types
 from handfast.storage.certificates import in_scope
 from handfast.storage.journal import insert_or_ignore, record
 from handfast.storage.paging import Listing
@@ -33,7 +35,7 @@ def create(connection: Connection, thing: ThingRecord, cause: Cause) -> list[Cha
         | {
             "thing_id": thing.thing_id,
             "thing_type_name": thing.thing_type_name,
-            "attributes": json.dumps(dict(thing.attributes), ensure_ascii=False, separators=(",", ":")),
+            "attributes": _json(thing),
             "billing_group_name": thing.billing_group_name,
             "version": thing.version,
             "creation_date": thing.creation_date,
@@ -41,10 +43,72 @@ def create(connection: Connection, thing: ThingRecord, cause: Cause) -> list[Cha
     ).first()
     if inserted is None:
         raise StoreConflict("exists", f"Thing {thing.thing_name} exists")
+    # A conflict from here on takes the row back: the transaction ends with it.
+    if thing.thing_type_name is not None:
+        thing_types.require_usable(connection, scope, thing.thing_type_name)
+    if thing.billing_group_name is not None:
+        billing_groups.require(connection, scope, thing.billing_group_name, "billing_group")
+    _index_attributes(connection, thing)
+    return record(connection, cause, Change(ChangeKind.THING, scope, thing.thing_name), after=_facts(thing))
+
+
+def change(connection: Connection, scope: Scope, name: ThingName, edit: ThingEdit, cause: Cause) -> list[Change]:
+    thing = _found(connection, scope, name)
+    new = edited(thing, edit)
+    if new.thing_type_name is not None and new.thing_type_name != thing.thing_type_name:
+        thing_types.require_usable(connection, scope, new.thing_type_name)
+    connection.execute(
+        update(things)
+        .where(in_scope(_T, scope), _T.thing_name == name)
+        .values(attributes=_json(new), thing_type_name=new.thing_type_name, version=new.version)
+    )
+    if new.attributes != thing.attributes:
+        connection.execute(delete(thing_attributes).where(in_scope(_A, scope), _A.thing_name == name))
+        _index_attributes(connection, new)
+    return record(connection, cause, Change(ChangeKind.THING, scope, name), before=_facts(thing), after=_facts(new))
+
+
+def set_billing_group(
+    connection: Connection,
+    scope: Scope,
+    name: ThingName,
+    *,
+    old: BillingGroupName | None,
+    new: BillingGroupName | None,
+    cause: Cause,
+) -> list[Change]:
+    thing = get(connection, scope, name)
+    if thing is None:
+        raise StoreConflict("thing", f"Thing {name} does not exist")
+    for group in (old, new):
+        if group is not None:
+            billing_groups.require(connection, scope, group, "billing_group")
+    if thing.billing_group_name == new or (new is None and thing.billing_group_name != old):
+        return []
+    if thing.billing_group_name != old:
+        raise StoreConflict(
+            "member", f"Thing {name} is in billing group {thing.billing_group_name}", group=thing.billing_group_name
+        )
+    connection.execute(update(things).where(in_scope(_T, scope), _T.thing_name == name).values(billing_group_name=new))
+    after = _facts(replace(thing, billing_group_name=new))
+    return record(connection, cause, Change(ChangeKind.THING, scope, name), before=_facts(thing), after=after)
+
+
+def of_billing_group_page(
+    connection: Connection, scope: Scope, group: BillingGroupName, page: PageRequest
+) -> Page[ThingName]:
+    billing_groups.require(connection, scope, group, "missing")
+    query = select(_T.thing_name).where(in_scope(_T, scope), _T.billing_group_name == group)
+    listing = Listing("billing-group-things", scope, [_T.thing_name], page, filters=[group])
+    rows, marker = listing.cut(connection.execute(listing.select(query)).all())
+    return Page([ThingName(row.thing_name) for row in rows], marker)
+
+
+def _index_attributes(connection: Connection, thing: ThingRecord) -> None:
     if thing.attributes:
+        key = {"account_id": thing.scope.account, "region": thing.scope.region, "thing_name": thing.thing_name}
         rows = [key | {"name": name, "value": value} for name, value in thing.attributes.items()]
         connection.execute(insert(thing_attributes), rows)
-    return record(connection, cause, Change(ChangeKind.THING, scope, thing.thing_name), after=_facts(thing))
 
 
 def get(connection: Connection, scope: Scope, name: ThingName) -> ThingRecord | None:
@@ -83,9 +147,7 @@ def list_page(
 def remove(
     connection: Connection, scope: Scope, name: ThingName, *, expected_version: int | None, cause: Cause
 ) -> list[Change]:
-    thing = get(connection, scope, name)
-    if thing is None:
-        raise StoreConflict("missing", f"Thing {name} does not exist")
+    thing = _found(connection, scope, name)
     if expected_version is not None and expected_version != thing.version:
         raise StoreConflict("version", f"Thing {name} is at version {thing.version}", version=thing.version)
     if connection.execute(select(exists().where(in_scope(_P, scope), _P.thing_name == name))).scalar():
@@ -167,10 +229,21 @@ def things_page(
     return Page([(ThingName(row.thing_name), ThingPrincipalType(row.thing_principal_type)) for row in rows], marker)
 
 
+def _found(connection: Connection, scope: Scope, name: ThingName) -> ThingRecord:
+    thing = get(connection, scope, name)
+    if thing is None:
+        raise StoreConflict("missing", f"Thing {name} does not exist")
+    return thing
+
+
 def _require(connection: Connection, scope: Scope, name: ThingName, kind: str) -> None:
     found = connection.execute(select(_T.thing_id).where(in_scope(_T, scope), _T.thing_name == name)).scalar()
     if found is None:
         raise StoreConflict(kind, f"Thing {name} does not exist")
+
+
+def _json(thing: ThingRecord) -> str:
+    return json.dumps(dict(thing.attributes), ensure_ascii=False, separators=(",", ":"))
 
 
 def _facts(thing: ThingRecord) -> dict[str, Any]:

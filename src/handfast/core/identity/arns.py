@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import string
 
-from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope, ThingName
+from handfast.core.identity.ids import (
+    AccountId,
+    BillingGroupName,
+    CertificateId,
+    PolicyName,
+    Scope,
+    ThingName,
+    ThingTypeName,
+)
 from handfast.errors import InvalidRequestError, ResourceNotFoundError
 
 _HEX = frozenset(string.hexdigits)
@@ -29,6 +37,48 @@ def thing_arn(scope: Scope, thing_name: ThingName) -> str:
 def policy_arn(scope: Scope, policy_name: PolicyName) -> str:
     """`arn:aws:iot:{region}:{account}:policy/{policyName}`."""
     return f"arn:aws:iot:{scope.region}:{scope.account}:policy/{policy_name}"
+
+
+def thing_type_arn(scope: Scope, thing_type_name: ThingTypeName) -> str:
+    """`arn:aws:iot:{region}:{account}:thingtype/{thingTypeName}`."""
+    return f"arn:aws:iot:{scope.region}:{scope.account}:thingtype/{thing_type_name}"
+
+
+def billing_group_arn(scope: Scope, billing_group_name: BillingGroupName) -> str:
+    """`arn:aws:iot:{region}:{account}:billinggroup/{billingGroupName}`."""
+    return f"arn:aws:iot:{scope.region}:{scope.account}:billinggroup/{billing_group_name}"
+
+
+def named_in_arn(scope: Scope, arn: str, kind: str, what: str) -> str:
+    """
+    The name in the ARN of a resource of this kind (`thing`, `billinggroup` …) in this scope.
+
+    Raises:
+        InvalidRequestError: Not the ARN of one.
+        ResourceNotFoundError: It is another account's or region's.
+    """
+    owner, found, name = resource_in_arn(arn)
+    if found != kind:
+        raise InvalidRequestError(f"{what} must be arn:aws:iot:REGION:ACCOUNT:{kind}/NAME")
+    if owner != scope:
+        raise ResourceNotFoundError(f"The resource that {what} names does not exist in this account and region")
+    return name
+
+
+def resource_in_arn(arn: str) -> tuple[Scope, str, str]:
+    """
+    Where the resource lives, its kind and its name, of `arn:aws:iot:{region}:{account}:{kind}/{name}`.
+
+    Raises:
+        InvalidRequestError: Not such an ARN.
+    """
+    # arn:partition:service:region:account:resource, of which only the resource may hold further colons
+    parts = arn.split(":", 5)
+    if len(parts) == 6 and parts[:3] == ["arn", "aws", "iot"]:
+        kind, _, name = parts[5].partition("/")
+        if kind and name:
+            return Scope(AccountId(parts[4]), parts[3]), kind, name
+    raise InvalidRequestError("The ARN must be arn:aws:iot:REGION:ACCOUNT:KIND/NAME")
 
 
 def fold_certificate_id(text: str) -> CertificateId:

@@ -12,6 +12,8 @@ ClientId = NewType("ClientId", str)
 """The MQTT Client Identifier as sent, 1..128 bytes of UTF-8."""
 ThingName = NewType("ThingName", str)
 PolicyName = NewType("PolicyName", str)
+ThingTypeName = NewType("ThingTypeName", str)
+BillingGroupName = NewType("BillingGroupName", str)
 TopicName = NewType("TopicName", str)
 TopicFilter = NewType("TopicFilter", str)
 
