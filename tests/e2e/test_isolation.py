@@ -41,7 +41,21 @@ class Names:
     proof: str
     thing: str
     policy: str
+    thing_type: str
+    billing_group: str
     markers: dict[str, str]
+
+    def named(self, kind: str, name: str) -> str:
+        return f"arn:aws:iot:{self.region}:{self.account}:{kind}/{name}"
+
+    def tagged(self) -> list[str]:
+        """The ARNs of what can have tags."""
+        return [
+            self.named("policy", self.policy),
+            self.named("cacert", self.ca_id),
+            self.named("thingtype", self.thing_type),
+            self.named("billinggroup", self.billing_group),
+        ]
 
     @property
     def arn(self) -> str:
@@ -49,7 +63,8 @@ class Names:
 
     def secrets(self) -> list[str]:
         """What no answer to a stranger may hold but what the stranger himself has named."""
-        return [self.account, self.certificate_id, self.offered_id, self.ca_id, self.thing, self.policy]
+        named = [self.thing, self.policy, self.thing_type, self.billing_group]
+        return [self.account, self.certificate_id, self.offered_id, self.ca_id, *named]
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,7 @@ class Caller:
     arn: str
     thing: str
     policy: str
+    billing_group: str
 
 
 Call = Callable[[Names, Caller], dict[str, Any]]
@@ -89,8 +105,35 @@ def _token(operation: str) -> Call:
     return lambda their, _my: {"nextToken": their.markers[operation]}
 
 
+def _type(**members: Any) -> Call:
+    return lambda their, _my: {"thingTypeName": their.thing_type} | members
+
+
+def _billing(**members: Any) -> Call:
+    return lambda their, _my: {"billingGroupName": their.billing_group} | members
+
+
+def _tagged(**members: Any) -> list[Call]:
+    def call(number: int) -> Call:
+        return lambda their, _my: {"resourceArn": their.tagged()[number]} | members
+
+    return [call(number) for number in range(4)]
+
+
+MEMBERSHIPS: list[Call] = [
+    lambda their, _my: {"billingGroupName": their.billing_group, "thingName": their.thing},
+    lambda their, my: {"billingGroupName": their.billing_group, "thingName": my.thing},
+    lambda their, my: {
+        "billingGroupArn": their.named("billinggroup", their.billing_group),
+        "thingName": my.thing,
+    },
+    lambda their, my: {"billingGroupName": my.billing_group, "thingName": their.thing},
+    lambda their, my: {"billingGroupName": my.billing_group, "thingArn": their.named("thing", their.thing)},
+]
+
 CALLS: dict[str, list[Call]] = {
     "AcceptCertificateTransfer": [_certificate(), _offered(), _offered(setAsActive=True)],
+    "AddThingToBillingGroup": MEMBERSHIPS,
     "AttachPolicy": [
         lambda their, my: {"policyName": my.policy, "target": their.arn},
         lambda their, my: {"policyName": their.policy, "target": my.arn},
@@ -102,19 +145,31 @@ CALLS: dict[str, list[Call]] = {
         lambda their, my: {"thingName": my.thing, "principal": their.arn, "thingPrincipalType": "EXCLUSIVE_THING"},
     ],
     "CancelCertificateTransfer": [_certificate(), _offered()],
+    "CreateBillingGroup": [_billing()],
     "CreateCertificateFromCsr": [lambda _their, _my: {"certificateSigningRequest": request()}],
     "CreateKeysAndCertificate": [_nothing],
     "CreatePolicy": [lambda their, _my: {"policyName": their.policy, "policyDocument": json.dumps(ALLOW_ALL)}],
-    "CreateThing": [lambda their, _my: {"thingName": their.thing}],
+    "CreateThing": [
+        lambda their, _my: {"thingName": their.thing},
+        lambda their, my: {"thingName": f"{my.thing}-2", "thingTypeName": their.thing_type},
+        lambda their, my: {"thingName": f"{my.thing}-2", "billingGroupName": their.billing_group},
+    ],
+    "CreateThingType": [_type()],
+    "DeleteBillingGroup": [_billing()],
     "DeleteCACertificate": [_ca()],
     "DeleteCertificate": [_certificate(), _certificate(forceDelete=True), _offered(forceDelete=True)],
     "DeletePolicy": [lambda their, _my: {"policyName": their.policy}],
     "DeleteRegistrationCode": [_nothing],
     "DeleteThing": [lambda their, _my: {"thingName": their.thing}],
+    "DeleteThingType": [_type()],
+    "DeprecateThingType": [_type(), _type(undoDeprecate=True)],
+    "DescribeBillingGroup": [_billing()],
     "DescribeCACertificate": [_ca()],
     "DescribeCertificate": [_certificate(), _offered(), lambda their, _my: {"certificateId": their.ca_id}],
     "DescribeEndpoint": [_nothing],
+    "DescribeEventConfigurations": [_nothing],
     "DescribeThing": [lambda their, _my: {"thingName": their.thing}],
+    "DescribeThingType": [_type()],
     "DetachPolicy": [
         lambda their, my: {"policyName": my.policy, "target": their.arn},
         lambda their, my: {"policyName": their.policy, "target": my.arn},
@@ -128,6 +183,7 @@ CALLS: dict[str, list[Call]] = {
     "GetPolicy": [lambda their, _my: {"policyName": their.policy}],
     "GetRegistrationCode": [_nothing],
     "ListAttachedPolicies": [lambda their, _my: {"target": their.arn}],
+    "ListBillingGroups": [_nothing, _token("ListBillingGroups")],
     "ListCACertificates": [_nothing, _marker("ListCACertificates")],
     "ListCertificates": [_nothing, _marker("ListCertificates")],
     "ListCertificatesByCA": [
@@ -137,8 +193,11 @@ CALLS: dict[str, list[Call]] = {
     "ListOutgoingCertificates": [_nothing, _marker("ListOutgoingCertificates")],
     "ListPolicies": [_nothing, _marker("ListPolicies")],
     "ListPrincipalThings": [lambda their, _my: {"principal": their.arn}],
+    "ListTagsForResource": _tagged(),
     "ListTargetsForPolicy": [lambda their, _my: {"policyName": their.policy}],
     "ListThingPrincipals": [lambda their, _my: {"thingName": their.thing}],
+    "ListThingTypes": [_nothing, _token("ListThingTypes"), _type()],
+    "ListThingsInBillingGroup": [_billing()],
     "ListThings": [_nothing, _token("ListThings"), lambda _their, _my: {"attributeName": "of", "attributeValue": "me"}],
     "RegisterCACertificate": [
         lambda their, _my: {"caCertificate": their.ca_pem, "verificationCertificate": their.proof},
@@ -150,6 +209,8 @@ CALLS: dict[str, list[Call]] = {
     ],
     "RegisterCertificateWithoutCA": [lambda their, _my: {"certificatePem": their.pem}],
     "RejectCertificateTransfer": [_certificate(), _offered(rejectReason="mine now")],
+    "RemoveThingFromBillingGroup": MEMBERSHIPS,
+    "TagResource": _tagged(tags=[{"Key": "of", "Value": "you"}]),
     "TransferCertificate": [
         lambda their, _my: {"certificateId": their.certificate_id, "targetAwsAccount": their.account},
         lambda their, _my: {"certificateId": their.offered_id, "targetAwsAccount": their.account},
@@ -160,6 +221,14 @@ CALLS: dict[str, list[Call]] = {
         _certificate(newStatus="ACTIVE"),
         _offered(newStatus="INACTIVE"),
     ],
+    "UntagResource": _tagged(tagKeys=["of"]),
+    "UpdateBillingGroup": [_billing(billingGroupProperties={"billingGroupDescription": "yours"})],
+    "UpdateEventConfigurations": [lambda _their, _my: {"eventConfigurations": {"THING": {"Enabled": True}}}],
+    "UpdateThing": [
+        lambda their, _my: {"thingName": their.thing, "attributePayload": {"attributes": {"of": "you"}}},
+        lambda their, my: {"thingName": my.thing, "thingTypeName": their.thing_type},
+    ],
+    "UpdateThingType": [_type(thingTypeProperties={"thingTypeDescription": "yours"})],
 }
 """How each operation may be asked for what is another's."""
 
@@ -167,6 +236,7 @@ UNDO: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "AttachPolicy": lambda iot, made: iot.detach_policy(**made),
     "CreatePolicy": lambda iot, made: iot.delete_policy(policyName=made["policyName"]),
     "CreateThing": lambda iot, made: iot.delete_thing(**made),
+    "CreateBillingGroup": lambda iot, made: iot.delete_billing_group(**made),
 }
 """A name of one's own that happens to be another's too is taken back, so that the next call finds none again."""
 
@@ -196,6 +266,10 @@ class Owner:
             iot.transfer_certificate(certificateId=each, targetAwsAccount=other.account)
         register_ca(iot, own_ca())
         thing, policy = f"their-thing-{uuid.uuid4().hex}", f"their-policy-{uuid.uuid4().hex}"
+        thing_type, billing_group = f"their-type-{uuid.uuid4().hex}", f"their-group-{uuid.uuid4().hex}"
+        for suffix in ("", "-2"):
+            iot.create_thing_type(thingTypeName=thing_type + suffix)
+            iot.create_billing_group(billingGroupName=billing_group + suffix)
         for suffix in ("", "-2"):
             iot.create_thing(thingName=thing + suffix, attributePayload={"attributes": {"of": "me"}})
             iot.create_policy(policyName=policy + suffix, policyDocument=json.dumps(ALLOW_ALL))
@@ -210,7 +284,11 @@ class Owner:
             proof=proof,
             thing=thing,
             policy=policy,
+            thing_type=thing_type,
+            billing_group=billing_group,
             markers={
+                "ListBillingGroups": iot.list_billing_groups(maxResults=1)["nextToken"],
+                "ListThingTypes": iot.list_thing_types(maxResults=1)["nextToken"],
                 "ListCACertificates": iot.list_ca_certificates(pageSize=1)["nextMarker"],
                 "ListCertificates": iot.list_certificates(pageSize=1)["nextMarker"],
                 "ListCertificatesByCA": iot.list_certificates_by_ca(caCertificateId=ca.id, pageSize=1)["nextMarker"],
@@ -221,6 +299,9 @@ class Owner:
         )
         iot.attach_policy(policyName=policy, target=self.names.arn)
         iot.attach_thing_principal(thingName=thing, principal=self.names.arn)
+        iot.add_thing_to_billing_group(billingGroupName=billing_group, thingName=thing)
+        for tagged in self.names.tagged():
+            iot.tag_resource(resourceArn=tagged, tags=[{"Key": "of", "Value": "me"}])
         self.before = self.everything()
 
     def everything(self) -> dict[str, Any]:
@@ -236,6 +317,14 @@ class Owner:
             "endpoint": body_of(iot.describe_endpoint()),
             "things": [body_of(iot.describe_thing(thingName=t["thingName"])) for t in iot.list_things()["things"]],
             "policies": [body_of(iot.get_policy(policyName=p["policyName"])) for p in iot.list_policies()["policies"]],
+            "types": body_of(iot.list_thing_types()),
+            "billing groups": [
+                body_of(iot.describe_billing_group(billingGroupName=group["groupName"]))
+                for group in iot.list_billing_groups()["billingGroups"]
+            ],
+            "billed": body_of(iot.list_things_in_billing_group(billingGroupName=names.billing_group)),
+            "tags": [body_of(iot.list_tags_for_resource(resourceArn=arn)) for arn in names.tagged()],
+            "events": body_of(iot.describe_event_configurations()),
             "attached": body_of(iot.list_attached_policies(target=names.arn)),
             "principals": body_of(iot.list_thing_principals(thingName=names.thing)),
         }
@@ -254,6 +343,8 @@ def nobodys(like: Names) -> Names:
         proof=issue(ca, uuid.uuid4().hex * 2),
         thing=f"their-thing-{uuid.uuid4().hex}",
         policy=f"their-policy-{uuid.uuid4().hex}",
+        thing_type=f"their-type-{uuid.uuid4().hex}",
+        billing_group=f"their-group-{uuid.uuid4().hex}",
         markers=dict.fromkeys(like.markers, "AAAA"),
     )
 
@@ -268,7 +359,9 @@ def _outfitted(iot: Any) -> Caller:
     iot.create_thing(thingName=thing)
     iot.create_policy(policyName=policy, policyDocument=json.dumps(ALLOW_ALL))
     arn = iot.register_certificate_without_ca(certificatePem=leaf())["certificateArn"]
-    return Caller(iot, arn, thing, policy)
+    group = f"my-group-{uuid.uuid4().hex}"
+    iot.create_billing_group(billingGroupName=group)
+    return Caller(iot, arn, thing, policy, group)
 
 
 @pytest.fixture(params=["another account", "another region of the account"])
@@ -302,12 +395,16 @@ def _without(text: str, names: Names) -> str:
     from cryptography.hazmat.primitives import hashes
 
     named = [x509.load_pem_x509_certificate(names.pem.encode()).fingerprint(hashes.SHA256()).hex()]
-    for each in (*named, names.certificate_id, names.offered_id, names.ca_id, names.thing, names.policy):
+    for each in (*named, *names.secrets()[1:]):
         text = text.replace(each, "NAMED")
     return UUID.sub("UUID", text)
 
 
-RANDOM = {"CreateCertificateFromCsr", "CreateKeysAndCertificate", "ListCertificates", "ListThings", "ListPolicies"}
+RANDOM = {"CreateCertificateFromCsr", "CreateKeysAndCertificate", "ListCertificates", "ListThings", "ListPolicies"} | {
+    "CreateThingType",  # cannot be taken back at once
+    "ListBillingGroups",
+    "ListThingTypes",
+}
 """Their answers hold new keys, or what the caller has made by now: only searched for what is the owner's."""
 
 

@@ -242,6 +242,7 @@ class FakeDataPlane:
     def __init__(self) -> None:
         self.cut: list[tuple[Scope, CertificateId, str]] = []
         self.changed = 0
+        self.announced: list[tuple[Scope, str, dict[str, Any]]] = []
 
     def disconnect_principal(self, scope: Scope, certificate_id: CertificateId, reason: str) -> int:
         self.cut.append((scope, certificate_id, reason))
@@ -257,6 +258,9 @@ class FakeDataPlane:
         self, scope: Scope, topic: str, payload: bytes, *, qos: int, retain: bool, properties: bytes
     ) -> bool:
         raise NotImplementedError
+
+    def announce(self, scope: Scope, topic: str, payload: bytes) -> None:
+        self.announced.append((scope, topic, json.loads(payload)))
 
 
 class FakeEndpoints:

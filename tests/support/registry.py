@@ -264,7 +264,7 @@ class NoBackups:
         raise AssertionError("a backup was asked for")
 
 
-def caller(scope: Scope | None = SCOPE, *, region: str = "us-east-1") -> Caller:
+def caller(scope: Scope | None = SCOPE, *, region: str = "us-east-1", at: dt.datetime = NOW) -> Caller:
     """A caller of the scope; None for the operator."""
     return Caller(
         account_id=None if scope is None else scope.account,
@@ -272,7 +272,7 @@ def caller(scope: Scope | None = SCOPE, *, region: str = "us-east-1") -> Caller:
         access_key_id="AKIATESTTESTTEST0001",
         address="192.0.2.1",
         request_id="request-1",
-        at=NOW,
+        at=at,
     )
 
 

@@ -66,6 +66,10 @@ REALISTIC: Mapping[str, Callable[[int], Any]] = {
     "kind": lambda _: "certificate",
     "reason": lambda n: ("REVOKED", "TRANSFERRED")[n % 2],
     "not_after": lambda n: INSTANT + n * 86_400_000_000,
+    "searchable_attributes": lambda n: json.dumps([f"room{n}"]),
+    "propagating_attributes": lambda n: json.dumps([[f"key{n}", "room", None]]),
+    "enabled": lambda n: json.dumps(["THING", "THING_TYPE"][: n % 3]),
+    "tags.kind": lambda _: "policy",
     "active": lambda n: n % 2,
 }
 
