@@ -8,8 +8,8 @@ from handfast.services.bulk_registration import BulkRegistration
 from handfast.services.ca_certificates import CACertificates
 from handfast.services.certificates import Certificates, Issuer
 from handfast.services.commit import Committer
-from handfast.services.judging import Ask, in_thread
 from handfast.services.event_configurations import EventConfigurations
+from handfast.services.judging import Ask, in_thread
 from handfast.services.policies import Policies
 from handfast.services.rotations import Rotations
 from handfast.services.tags import ResourceTags
