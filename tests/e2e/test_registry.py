@@ -137,3 +137,26 @@ def test_enabled_events_reach_subscribers_that_may_have_them_and_nobody_can_forg
         assert code_of(server.client("iot-data").publish, topic=f"$aws/events/thing/{name}/deleted", payload=b"{}")[
             1
         ] in (400, 403)
+
+
+def test_new_attributes_and_a_new_type_are_obeyed_by_the_next_packet(server: Server, iot: Any, folder: Path) -> None:
+    name = f"lamp-{uuid.uuid4().hex}"
+    prefix = f"arn:aws:iot:us-east-1:{server.ready['account']}"
+    room = "${iot:Connection.Thing.Attributes[room]}/${iot:Connection.Thing.ThingTypeName}"
+    statements = [
+        {"Effect": "Allow", "Action": "iot:Connect", "Resource": "*"},
+        {"Effect": "Allow", "Action": "iot:Publish", "Resource": f"{prefix}:topic/{room}"},
+    ]
+    document = {"Version": "2012-10-17", "Statement": statements}
+    device = create_device(server, folder, document=document, thing=name)
+    kind = f"type-{uuid.uuid4().hex}"
+    iot.create_thing_type(thingTypeName=kind)
+    iot.update_thing(thingName=name, thingTypeName=kind, attributePayload={"attributes": {"room": "hall"}})
+    with Client(server, device, client_id=name, version=5) as lamp:
+        lamp.connect()
+        assert 0x80 > lamp.publish(f"hall/{kind}")
+        iot.update_thing(thingName=name, attributePayload={"attributes": {"room": "attic"}, "merge": True})
+        assert 0x80 > lamp.publish(f"attic/{kind}")
+        assert 0x87 == lamp.publish(f"hall/{kind}")
+        iot.update_thing(thingName=name, removeThingType=True)
+        assert 0x87 == lamp.publish(f"attic/{kind}")
