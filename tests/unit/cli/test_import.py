@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import json
 import os
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from tests.support.command_line import CommandLine, command_line
 from tests.support.manifest import Maker
 from tests.support.pki import certificate, der, key_of, openssl, pem
 
@@ -388,6 +390,54 @@ def test_trying_again_ends() -> None:
     with pytest.raises(CallFailed, match="Throttling"):
         Sender(ADDRESS, api, Wishes())([der(LEAVES[0])])
     assert import_run.ATTEMPTS == len(api.asked)
+
+
+# --- the command
+
+
+@pytest.fixture
+def handfast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CommandLine]:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(import_run, "UNDER_WAY", 1)  # one at a time: the API is in this process
+    with command_line(tmp_path / "plane") as made:
+        yield made
+
+
+def test_the_command_says_what_it_cannot_do(handfast: CommandLine, tmp_path: Path) -> None:
+    bundle = str(put(tmp_path / "in" / "bundle.pem", pem(LEAVES[0])))
+    manifest = str(put(tmp_path / "in" / "manifest.json", json.dumps([MAKER.element(LEAVES[0])])))
+    wrong_key = str(put(tmp_path / "signer.pem", pem(certificate("signer", key=key_of("p384")))))
+    for arguments, said in (
+        ([manifest], "--manifest-cert"),
+        ([bundle, "--status", "REVOKED"], "ACTIVE or INACTIVE"),
+        ([bundle, "--manifest-cert", manifest], "not a certificate"),
+        ([bundle, "--manifest-cert", wrong_key], "P-256"),
+        ([bundle, "--manifest-cert", str(tmp_path / "nothing")], "cannot be read"),
+        ([bundle, "--report", str(tmp_path / "report.txt")], ".csv or .jsonl"),
+        ([str(tmp_path / "nothing")], "cannot be read"),
+    ):
+        ran = handfast("cert", "import", *arguments)
+        assert (2, True) == (ran.status, said in ran.err), ran.err
+    assert [] == handfast.asked
+    aws = handfast("cert", "import", bundle, "--endpoint-url", "https://iot.us-east-1.amazonaws.com")
+    assert 2 == aws.status
+
+
+def test_failures_are_told_with_file_and_line_and_counted(handfast: CommandLine, tmp_path: Path) -> None:
+    now, day = dt.datetime.now(dt.UTC), dt.timedelta(days=1)
+    fresh = certificate("fresh", not_before=now - day, not_after=now + day)
+    expired = certificate("expired", not_before=now - 3 * day, not_after=now - day)
+    path = put(tmp_path / "in.pem", pem(fresh) + pem(expired) * 25)
+    ran = handfast("cert", "import", str(path))
+    assert 1 == ran.status
+    assert "1 registered, 0 there already, 25 failed" in ran.out
+    lines = ran.err.splitlines()
+    second = 1 + len(pem(fresh).splitlines())
+    assert lines[0].startswith(f"{path}:{second}: CertificateValidationException: ")
+    assert "and 5 more failures: --report FILE names all of them" == lines[20]
+    again = json.loads(handfast("cert", "import", str(path), "--json").out)
+    assert (0, 1, 25, 20) == (again["registered"], again["existed"], again["failed"], len(again["failures"]))
+    assert not list((tmp_path / "state").rglob("*.journal"))
 
 
 def test_progress_elsewhere_than_on_a_terminal_is_a_line_every_few_seconds(

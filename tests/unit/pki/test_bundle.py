@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,6 +103,16 @@ def test_the_certificates_of_what_openssl_packed(delivered: Path) -> None:
     assert {der(ONE), der(TWO)} == set(pkcs7.certificates(packed))
     (block,) = read((delivered / "bundle.pem").read_text())
     assert ("PKCS7", packed) == (block.label, block.data)
+
+
+def test_the_librarys_remarks_are_not_shown_to_the_user(delivered: Path) -> None:
+    program = "import sys; from handfast.core.pki import pkcs7; pkcs7.certificates(sys.stdin.buffer.read())"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    packed = (delivered / "bundle.der").read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=packed, env=environment, capture_output=True, timeout=60
+    )
+    assert (0, b"") == (done.returncode, done.stderr)
 
 
 def test_a_certificate_is_not_taken_for_pkcs7() -> None:

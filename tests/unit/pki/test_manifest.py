@@ -172,14 +172,14 @@ def test_no_more_than_one_object_is_held_in_memory() -> None:
     assert read_pieces <= MAX_ELEMENT_CHARACTERS // 65536 + 2
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.recursive(st.none() | st.text() | st.integers(), lambda s: st.lists(s) | st.dictionaries(st.text(), s)))
 def test_any_json_is_answered_and_never_trusted(value: Any) -> None:
     for element in read(value, {**GOOD, "header": value}, {**GOOD, "protected": value}):
         assert element.error is not None or element.certificates == (der(LEAF),)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.text())
 def test_any_text_is_answered(text: str) -> None:
     assert all(not element.certificates for element in elements([text], SIGNER))

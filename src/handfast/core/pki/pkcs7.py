@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from handfast.errors import CertificateInputError
+
+# `openssl crl2pkcs7` leaves the SET of certificates in the order of its input, which DER does not; it is read all the
+# same, and the library's remark about it is not for the user. Set once: `catch_warnings` is not safe between threads.
+warnings.filterwarnings("ignore", message="PKCS#7 certificates could not be parsed as DER", category=UserWarning)
 
 MAX_PKCS7_BYTES = 18 * 1024 * 1024
 """Read as a whole: about 20,000 certificates."""
