@@ -290,13 +290,15 @@ def test_publish_over_https(world: World, watcher: PacketClient, prefix: str, qu
 
 def test_publish_over_https_needs_no_connect_and_has_no_client_id(world: World, folder: Path) -> None:
     prefix = f"arn:aws:iot:us-east-1:{world.server.ready['account']}:topic/"
-    resources = [prefix + "plain", prefix + "${iot:ClientId}", prefix + "${iot:Connection.Thing.ThingName}"]
+    variables = ("${iot:CertificateId}", "${iot:ClientId}", "${iot:Connection.Thing.ThingName}")
+    resources = [prefix + name for name in ("plain", *variables)]
     document = {
         "Version": "2012-10-17",
         "Statement": [{"Effect": "Allow", "Action": "iot:Publish", "Resource": resources}],
     }
     device = create_device(world.server, folder, document=document, thing=f"thing-{uuid.uuid4().hex}")
-    assert 200 == post(world.server, device, "plain", "qos=1")[0]
+    for topic in ("plain", device.certificate_id):
+        assert 200 == post(world.server, device, topic, "qos=1")[0]
     for topic in (device.name, "${iot:ClientId}", ""):
         assert post(world.server, device, topic, "qos=1")[0] in (400, 403, 404)
 
