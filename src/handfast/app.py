@@ -36,6 +36,7 @@ from handfast.core.identity.refusal import Reason, Refusal, Stage
 from handfast.data.handlers import DataHandlers
 from handfast.data.https import HttpsApplication
 from handfast.datadir import prepare, write_atomically
+from handfast.decision_record import DecisionRecord
 from handfast.errors import ConfigurationError
 from handfast.front import FrontDoor
 from handfast.gateway.gateway import Gateway
@@ -60,6 +61,7 @@ from handfast.services.registry import Registry
 from handfast.services.registry_events import RegistryEvents
 from handfast.services.rotation_watch import RotationWatch
 from handfast.services.verdict import Verdict
+from handfast.services.what_if import WhatIf
 from handfast.storage.refusals import SQLiteRefusals
 from handfast.storage.sessions import SQLiteSessions
 from handfast.storage.sql import SQLStore
@@ -167,6 +169,8 @@ class Plane:
         recorder = Recorder(refusals, self._clock)
         checking = Checking.open(store, data_dir, self._clock, self._entropy)
         stack.push_async_callback(checking.close)
+        decisions = DecisionRecord(data_dir, self._clock, on=settings.decisions == "on")
+        stack.push_async_callback(decisions.close)
 
         self._authority = await asyncio.to_thread(
             ServerAuthority.open,
@@ -225,6 +229,7 @@ class Plane:
             lenient_sni=settings.sni == "lenient",
             issuer_scope=self._issuers.scope_of,
             arrivals=self._rotations,
+            decisions=decisions.log,
         )
         gateway = Gateway(
             verdict,
@@ -264,6 +269,7 @@ class Plane:
                         backups,
                         audit,
                         checking.checks,
+                        WhatIf(store, self._principals, decisions.log),
                     ),
                     body_limits=bulk_registration.BODY_LIMITS,
                 ),
@@ -544,9 +550,7 @@ def implemented_operations() -> Mapping[str, Collection[str]]:
     return {
         "iot": frozenset(build_handlers(nothing, nothing, nothing)),
         "iot-data": frozenset(DataHandlers(nothing).handlers()),
-        "handfast": frozenset(
-            build_handfast_handlers(nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing)
-        ),
+        "handfast": frozenset(build_handfast_handlers(*[nothing] * 9)),
     }
 
 

@@ -54,6 +54,7 @@ class Settings:
     refusals: Literal["explain", "aws"]
     sni: Literal["lenient", "aws"]
     quotas: Literal["off", "aws"]
+    decisions: Literal["on", "off"]
     database_url: str | None
     ready_file: Path | None
     api_plaintext: bool
@@ -399,6 +400,20 @@ SETTINGS: tuple[Setting, ...] = (
         "the API for certificates, of which more get ThrottlingException.",
         parse=_choice,
         choices=("off", "aws"),
+    ),
+    Setting(
+        name="decisions",
+        flag="--decisions",
+        metavar="on|off",
+        default="on",
+        default_text="on",
+        help="Record what policies decide, for handfast policy replay.",
+        unit="on or off",
+        more="Recorded are the distinct decisions with their counts, at most 256 for each certificate, kept for 90 "
+        "days in decisions.db. Recording costs nothing for decisions that a connection remembers. While it is off, "
+        "handfast policy replay has nothing to judge a draft by, and says so.",
+        parse=_choice,
+        choices=("on", "off"),
     ),
     Setting(
         name="database_url",

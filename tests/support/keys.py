@@ -22,8 +22,10 @@ ACCOUNT = {
     "ListCheckFindings",
     "ListRotations",
     "RegisterCertificates",
+    "ReplayPolicy",
     "RotateCertificate",
     "StartCheck",
+    "TestPolicy",
     "UploadCheckFile",
 }
 """An account's: they work on its resources, of which the operator has none."""

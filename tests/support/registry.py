@@ -47,7 +47,9 @@ from handfast.services.audit import Audit
 from handfast.services.backup import Backup
 from handfast.services.checks import Checks
 from handfast.services.endpoints import EndpointDirectory
+from handfast.services.principals import PrincipalCache
 from handfast.services.registry import Registry
+from handfast.services.what_if import WhatIf
 from handfast.storage.sql import SQLStore
 
 NOW = dt.datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
@@ -324,5 +326,6 @@ async def make_plane(store: SQLStore, issuer: Any = None, *, backups: BackupMake
         backups or NoBackups(),
         audit,
         Checks(store, no_observations, clock, entropy),
+        WhatIf(store, PrincipalCache(store, clock), None),
     )
     return Plane(store, registry, accounts, endpoints, refusals, notified, regions, handlers)

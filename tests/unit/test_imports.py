@@ -90,7 +90,18 @@ OUTER = {
     "telemetry": {"core", "ports"},
 }
 COMPOSITION = frozenset(
-    {"app", "audit_trail", "backups", "checking", "front", "listeners", "http_server", "pki", "verifier"}
+    {
+        "app",
+        "audit_trail",
+        "backups",
+        "checking",
+        "decision_record",
+        "front",
+        "listeners",
+        "http_server",
+        "pki",
+        "verifier",
+    }
 )
 """The composition root and its parts: they introduce the adapters to each other."""
 STARTS = {"cli.serve": {"app"}, "cli.roots": {"pki"}, "cli.backup": {"backups"}, "cli.audit": {"audit_trail"}}

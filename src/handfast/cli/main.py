@@ -33,6 +33,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("ca", "handfast.cli.ca", "ca_app"),
     Command("cert", "handfast.cli.cert", "cert_app"),
     Command("check", "handfast.cli.check", "check"),
+    Command("policy", "handfast.cli.policy", "policy_app"),
     Command("account", "handfast.cli.account", "account_app"),
     Command("backup", "handfast.cli.backup", "backup"),
     Command("restore", "handfast.cli.backup", "restore"),

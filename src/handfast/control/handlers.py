@@ -22,11 +22,13 @@ from handfast.control.tags import TagHandlers
 from handfast.control.thing_types import ThingTypeHandlers
 from handfast.control.things import ThingHandlers
 from handfast.control.transfers import TransferHandlers
+from handfast.control.what_if import WhatIfHandlers
 from handfast.services.accounts import Accounts
 from handfast.services.audit import Audit
 from handfast.services.checks import Checks
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.registry import Registry
+from handfast.services.what_if import WhatIf
 
 
 def build_handlers(
@@ -58,6 +60,7 @@ def build_handfast_handlers(
     backups: BackupMaker,
     audit: Audit,
     checks: Checks,
+    what_if: WhatIf,
 ) -> dict[str, Handler]:
     """The operations of /handfast/v1. Those on accounts and keys need the operator's key."""
     handlers = (
@@ -71,5 +74,6 @@ def build_handfast_handlers(
         | ExpiryHandlers(registry.certificates, registry.ca_certificates).handlers
         | AuditHandlers(audit).handlers
         | CheckHandlers(checks).handlers
+        | WhatIfHandlers(what_if).handlers
     )
     return {name: answering(handler) for name, handler in handlers.items()}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
+from handfast.core.identity.decisions import Asked
 from handfast.core.identity.ids import Scope
 from handfast.core.identity.refusal import Reason, ReasonCode, Stage
 from handfast.core.policy.actions import Action
-from handfast.core.policy.evaluate import CompiledPolicy, Decision, Outcome, compile_policies
+from handfast.core.policy.evaluate import CompiledPolicy, Decision, Outcome, Policy, compile_policies
 from handfast.core.policy.variables import CONDITION_ONLY
 from handfast.seam import ConnectRequest, TLSFacts
 from handfast.services.policy_values import ConnectContext, connection_values
@@ -28,6 +30,48 @@ Standing = Callable[[Principal | None], tuple[Reason, ...]]
 """Why a principal may not be connected right now; empty when it may."""
 
 
+class Decisions(Protocol):
+    """Told of decisions when they are made (services.decisions). Cheap, never raising."""
+
+    def made(
+        self, key: Key, asked: Asked, decision: Decision, source_ip: str | None, domain_name: str | None
+    ) -> None: ...
+
+
+class _NoDecisions:
+    """Of `--decisions off`."""
+
+    def made(self, key: Key, asked: Asked, decision: Decision, source_ip: str | None, domain_name: str | None) -> None:
+        """Nothing is kept."""
+
+
+NO_DECISIONS: Decisions = _NoDecisions()
+
+
+def compile_connection(
+    principal: Principal,
+    policies: Sequence[Policy],
+    *,
+    client_id: str | None,
+    source_ip: str | None,
+    domain_name: str | None,
+    certificate_der: bytes,
+    connect: ConnectContext | None = None,
+) -> tuple[CompiledPolicy, dict[str, tuple[str, ...]]]:
+    """The policies as a connection of the principal obeys them, and the values that its variables have."""
+    values = connection_values(
+        frozenset[str]().union(*(policy.names for policy in policies)),
+        client_id=client_id,
+        thing=principal.thing_for(client_id),
+        source_ip=source_ip,
+        domain_name=domain_name,
+        certificate_der=certificate_der,
+    )
+    if connect is not None:
+        connect.add_to(values)
+    return compile_policies(policies, values), values
+
+
 class PolicyAuthorizer:
     """
     `seam.Authorizer` for one connection.
@@ -43,6 +87,7 @@ class PolicyAuthorizer:
         "_decisions",
         "_domain_name",
         "_facts",
+        "_log",
         "_principal",
         "_recorded",
         "_recorder",
@@ -63,6 +108,7 @@ class PolicyAuthorizer:
         standing: Standing,
         *,
         domain_name: str | None = None,
+        decisions: Decisions = NO_DECISIONS,
     ) -> None:
         scope = key[0]
         self.key = key
@@ -71,6 +117,7 @@ class PolicyAuthorizer:
         self.version = 1
         self._facts = facts
         self._domain_name = domain_name
+        self._log = decisions
         self._recorder = recorder
         self._standing = standing
         self._arn = f"arn:aws:iot:{scope.region}:{scope.account}:"
@@ -105,29 +152,32 @@ class PolicyAuthorizer:
     # --- for the verdict --------------------------------------------------------------------------------------
 
     def check(self, action: Action, resource: str) -> Decision:
-        """The decision on `resource` (`client/NAME`, `topic/NAME`), nothing recorded."""
+        """The decision on `resource` (`client/NAME`, `topic/NAME`); a denial is recorded by `deny`."""
         principal = self._principal
         if principal is None:
             return _UNUSABLE
-        compiled = self._compiled
-        if compiled is None:
-            compiled = self._compiled = self._compile(principal)
-        return compiled.decide(action, self._arn + resource)
+        decision = self._decide(principal, action, resource)
+        self._made(Asked(self.client_id, action.value, resource), decision)
+        return decision
 
     def check_connect(self, request: ConnectRequest) -> Decision:
         """`iot:Connect` on the client id, with the condition keys that only the CONNECT packet fills."""
         resource = f"client/{request.client_id}"
         principal = self._principal
-        if principal is None or not any(CONDITION_ONLY & policy.names for policy in principal.policies):
-            return self.check(Action.CONNECT, resource)
+        if principal is None:
+            return _UNUSABLE
         will = request.will_topic
-        context = ConnectContext(
-            persistent=request.persistent, last_will_topic=None if will is None else f"{self._arn}topic/{will}"
-        )
-        compiled = self._compile(principal, context)
-        decision = compiled.decide(Action.CONNECT, self._arn + resource)
-        if not decision.allowed:
-            self._compiled = compiled  # for `explain`; a refused connection is judged no further
+        if not any(CONDITION_ONLY & policy.names for policy in principal.policies):
+            decision = self._decide(principal, Action.CONNECT, resource)
+        else:
+            context = ConnectContext(
+                persistent=request.persistent, last_will_topic=None if will is None else f"{self._arn}topic/{will}"
+            )
+            compiled = self._compile(principal, context)
+            decision = compiled.decide(Action.CONNECT, self._arn + resource)
+            if not decision.allowed:
+                self._compiled = compiled  # for `explain`; a refused connection is judged no further
+        self._made(Asked(self.client_id, Action.CONNECT.value, resource, request.persistent, will), decision)
         return decision
 
     def explain(self, action: Action, decision: Decision) -> tuple[Reason, dict[str, str]]:
@@ -202,16 +252,23 @@ class PolicyAuthorizer:
             self._recorded.add(name)
         self.deny(stage, action, resource, decision)
 
+    def _decide(self, principal: Principal, action: Action, resource: str) -> Decision:
+        compiled = self._compiled
+        if compiled is None:
+            compiled = self._compiled = self._compile(principal)
+        return compiled.decide(action, self._arn + resource)
+
+    def _made(self, asked: Asked, decision: Decision) -> None:
+        self._log.made(self.key, asked, decision, self._facts.peer_address, self._domain_name)
+
     def _compile(self, principal: Principal, connect: ConnectContext | None = None) -> CompiledPolicy:
-        policies = principal.policies
-        values = connection_values(
-            frozenset[str]().union(*(policy.names for policy in policies)),
+        compiled, _ = compile_connection(
+            principal,
+            principal.policies,
             client_id=self.client_id,
-            thing=principal.thing_for(self.client_id),
             source_ip=self._facts.peer_address,
             domain_name=self._domain_name,
             certificate_der=self._facts.certificate_der,
+            connect=connect,
         )
-        if connect is not None:
-            connect.add_to(values)
-        return compile_policies(policies, values)
+        return compiled

@@ -173,6 +173,8 @@ class LivePrincipal(Protocol):
 
     @property
     def key(self) -> Key: ...
+    @property
+    def client_id(self) -> str | None: ...
     def principal_changed(self, principal: Principal | None) -> None: ...
 
 
@@ -414,6 +416,10 @@ class PrincipalCache:
     def live(self, key: Key) -> int:
         """How many attached connections the principal has."""
         return len(self._live.get(key, ()))
+
+    def connected(self, key: Key, client_id: str | None) -> bool:
+        """Whether a connection of the principal with this client id is attached."""
+        return any(connection.client_id == client_id for connection in self._live.get(key, ()))
 
     def _tell(self, key: Key, entry: Principal | None) -> None:
         for connection in tuple(self._live.get(key, ())):

@@ -25,7 +25,7 @@ from handfast.core.pki import keys
 from handfast.core.policy.actions import Action
 from handfast.ports import Clock, Store
 from handfast.seam import Admitted, Authorizer, ConnectRequest, Refused, TLSFacts
-from handfast.services.authorization import PolicyAuthorizer
+from handfast.services.authorization import NO_DECISIONS, Decisions, PolicyAuthorizer
 from handfast.services.principals import Key, Principal, PrincipalCache
 from handfast.services.recording import Recorder
 
@@ -51,6 +51,12 @@ class Endpoints(Protocol):
     def resolve_sni(self, name: str) -> Scope | None: ...
     def endpoint_name(self, scope: Scope) -> str: ...  # KeyError: the scope has none
     def all(self) -> Sequence[EndpointRecord]: ...
+
+
+class ConnectionDecisions(Decisions, Protocol):
+    """Told of decisions, and when a connection that remembered its own is gone (services.decisions)."""
+
+    def connection_ended(self, key: Key, client_id: str) -> None: ...
 
 
 class Arrivals(Protocol):
@@ -131,6 +137,7 @@ class Verdict:
         lenient_sni: bool = True,
         issuer_scope: IssuerScope | None = None,
         arrivals: Arrivals | None = None,
+        decisions: ConnectionDecisions | None = None,
     ) -> None:
         """
         Args:
@@ -139,6 +146,7 @@ class Verdict:
             local_names: Local names and `--server-name`s; stand-ins when `lenient_sni`.
             issuer_scope: None where no CAs are registered.
             arrivals: Told when a certificate that it awaits was let in.
+            decisions: Told what policies decide; None: nothing is kept.
         """
         self._store = store
         self._principals = principals
@@ -150,6 +158,7 @@ class Verdict:
         self._local_names = frozenset(map(normal_name, local_names)) if lenient_sni else frozenset()
         self._issuer_scope = issuer_scope
         self._arrivals = arrivals
+        self._decisions = decisions
         # The DEFAULT registration of a certificate, or None for none; kept only for certificates that were admitted.
         self._defaults: dict[CertificateId, Scope | None] = {}
         self._registrations = 0
@@ -433,7 +442,14 @@ class Verdict:
         arrivals = self._arrivals
         if arrivals is not None and arrivals.awaits(key):
             publisher = _AwaitedPublisher(
-                key, principal, facts, None, self._recorder, self._standing, domain_name=admitted.domain_name
+                key,
+                principal,
+                facts,
+                None,
+                self._recorder,
+                self._standing,
+                domain_name=admitted.domain_name,
+                decisions=self._decisions or NO_DECISIONS,
             )
             publisher.arrived = functools.partial(arrivals.arrived, key, facts.peer_address)
             return publisher
@@ -443,13 +459,22 @@ class Verdict:
         self, key: Key, principal: Principal | None, facts: TLSFacts, client_id: str | None, domain_name: str
     ) -> PolicyAuthorizer:
         return PolicyAuthorizer(
-            key, principal, facts, client_id, self._recorder, self._standing, domain_name=domain_name
+            key,
+            principal,
+            facts,
+            client_id,
+            self._recorder,
+            self._standing,
+            domain_name=domain_name,
+            decisions=self._decisions or NO_DECISIONS,
         )
 
     def disconnected(self, admitted: Admitted, authorizer: Authorizer, reason: str) -> None:
         """The connection is gone and hears of nothing any more."""
         if isinstance(authorizer, PolicyAuthorizer):
             self._principals.detach(authorizer)
+            if self._decisions is not None and authorizer.client_id is not None:
+                self._decisions.connection_ended(authorizer.key, authorizer.client_id)
 
     def may_publish_will(self, admitted: Admitted, authorizer: Authorizer, topic: str, retain: bool) -> bool:
         """
