@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from handfast.core.policy.evaluate import Policy, compile_policies
 from handfast.core.policy.reading import MAX_CHARACTERS
 from handfast.core.policy.variables import CLIENT_ID, THING_NAME, Values
 from handfast.seam import ListenerKind, TLSFacts
-from handfast.services.authorization import PolicyAuthorizer
+from handfast.services.authorization import MAX_DECISIONS, NO_DECISIONS, Decisions, PolicyAuthorizer
+from handfast.services.decisions import DecisionLog
+from handfast.telemetry.clock import SystemClock
 
 ARN = "arn:aws:iot:us-east-1:123456789012:"
 CACHED_US = 3.0
@@ -97,7 +100,7 @@ class _Principal:
         """None."""
 
 
-def _authorizer(policy: Policy) -> PolicyAuthorizer:
+def _authorizer(policy: Policy, decisions: Decisions = NO_DECISIONS) -> PolicyAuthorizer:
     """What a live connection asks."""
     certificate_id = CertificateId("0" * 64)
     facts = TLSFacts(
@@ -117,7 +120,7 @@ def _authorizer(policy: Policy) -> PolicyAuthorizer:
     nobody: Any = None
     principal: Any = _Principal(policy)
     key = (Scope(AccountId("123456789012"), "us-east-1"), certificate_id)
-    return PolicyAuthorizer(key, principal, facts, "device-0001", nobody, lambda _: ())
+    return PolicyAuthorizer(key, principal, facts, "device-0001", nobody, lambda _: (), decisions=decisions)
 
 
 def measure(rounds: int) -> list[tuple[str, float, float]]:
@@ -130,6 +133,16 @@ def measure(rounds: int) -> list[tuple[str, float, float]]:
     rows.append(
         ("cached, as a live connection asks", _us(functools.partial(authorizer.publish, "a"), rounds, 2000), CACHED_US)
     )
+    archive: Any = None
+    recorded = DecisionLog(archive, SystemClock())
+    for name, decisions in (("not recorded", NO_DECISIONS), ("recorded", recorded)):
+        asking = _authorizer(_policy(json.dumps({"Version": "2012-10-17", "Statement": everything})), decisions)
+        asking.publish("a")
+        again = functools.partial(asking.publish, "a")
+        rows.append((f"cached, {name}", _us(again, rounds, 2000), CACHED_US))
+        topics = itertools.cycle([f"site/{number}/up" for number in range(MAX_DECISIONS + 1)])
+        distinct = functools.partial(_next, asking, topics)
+        rows.append((f"always another topic, {name}", _us(distinct, rounds, 2000), UNCACHED_US))
     for name, text in DOCUMENTS.items():
         policy = _policy(text)
         compiled = compile_policies([policy], VALUES)
@@ -144,6 +157,10 @@ def measure(rounds: int) -> list[tuple[str, float, float]]:
         decide = functools.partial(compiled.decide, Action.PUBLISH, f"{ARN}topic/{topic}")
         rows.append((f"hostile: {name}", _us(decide, rounds, 5), target))
     return rows
+
+
+def _next(authorizer: PolicyAuthorizer, topics: Iterator[str]) -> bool:
+    return authorizer.publish(next(topics))
 
 
 def _first(policy: Policy, resource: str) -> object:

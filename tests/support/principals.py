@@ -175,7 +175,7 @@ class MemoryStore:
             certificate=CertificateRecord(
                 scope=scope,
                 certificate_id=who.certificate_id,
-                pem="",
+                pem=certificate.public_bytes(serialization.Encoding.PEM).decode(),
                 status=status,
                 mode=mode,
                 creation_date=NOW,

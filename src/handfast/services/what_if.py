@@ -24,7 +24,7 @@ from handfast.core.identity.records import AttachedPolicy, PrincipalRecord
 from handfast.core.policy.actions import Action
 from handfast.core.policy.document import parse_document
 from handfast.core.policy.evaluate import CompiledPolicy, Decision, Outcome, Policy
-from handfast.core.policy.variables import CERTIFICATE_PREFIX
+from handfast.core.policy.variables import CERTIFICATE_ID, CERTIFICATE_PREFIX
 from handfast.errors import (
     InvalidRequestError,
     MalformedPolicyError,
@@ -324,7 +324,9 @@ def _compile(
 
 
 def _asks_certificate(policies: Iterable[Policy]) -> bool:
-    return any(name.startswith(CERTIFICATE_PREFIX) for policy in policies for name in policy.names)
+    return any(
+        name == CERTIFICATE_ID or name.startswith(CERTIFICATE_PREFIX) for policy in policies for name in policy.names
+    )
 
 
 def _der(pem: str) -> bytes:

@@ -22,6 +22,7 @@ from handfast.core.policy.match import Glob, Token, Wildcard
 from handfast.core.policy.reading import load, members, strings
 from handfast.core.policy.template import Template
 from handfast.core.policy.variables import (
+    CERTIFICATE_ID,
     CLIENT_ID,
     CONDITION_ONLY,
     DOMAIN_NAME,
@@ -443,7 +444,7 @@ def _begins(resource: Template, prefix: str) -> bool:
 def _variables_of_deny(statement: Statement, place: _Place) -> Iterator[Finding]:
     if statement.effect is not Effect.DENY:
         return
-    always = {SOURCE_IP, DOMAIN_NAME, *CONDITION_ONLY}
+    always = {SOURCE_IP, DOMAIN_NAME, CERTIFICATE_ID, *CONDITION_ONLY}
     if not statement.actions - {Action.CONNECT, Action.SUBSCRIBE, Action.RECEIVE}:
         always |= {CLIENT_ID, IS_ATTACHED}  # only over HTTPS there is none
     for resource, path in zip(statement.resources, place.resources, strict=True):
