@@ -147,3 +147,17 @@ def test_a_damaged_file_is_replaced_and_shows_as_a_gap(tmp_path: Path) -> None:
     assert [(NOW - DAY, NOW)] == list(archive.coverage(SCOPE, NOW - DAY, NOW).gaps)
     assert 0o600 == path.stat().st_mode & 0o777
     archive.close()
+
+
+def test_a_file_that_is_full_makes_room_and_goes_on(tmp_path: Path) -> None:
+    archive = SQLiteDecisions(tmp_path / "decisions.db", max_bytes=256 * 1024)
+    for number in range(60):
+        at = NOW + number * dt.timedelta(minutes=5)
+        who = CertificateId(f"{number:064x}")
+        archive.add([decision(f"topic/{n}/{'x' * 500}", certificate_id=who, at=at) for n in range(20)], [], [], at)
+    newest = max(each.last_seen for each in page(archive))
+    assert NOW + 55 * dt.timedelta(minutes=5) <= newest
+    coverage = archive.coverage(SCOPE, NOW, newest)
+    assert coverage.overflowed
+    assert coverage.gaps, "what could not be written is told"
+    archive.close()

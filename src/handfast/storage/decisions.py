@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 FILE_NAME = "decisions.db"
 MAX_PER_PRINCIPAL = 256
-MAX_ROWS = 2_000_000
+MAX_ROWS = 1_000_000
 MAX_FILE_BYTES = 1024 * 1024 * 1024
 KEPT = dt.timedelta(days=90)
 """How long a decision that is not made again is remembered."""
@@ -77,10 +77,18 @@ class SQLiteDecisions:
     shows as a gap.
     """
 
-    def __init__(self, path: Path, *, per_principal: int = MAX_PER_PRINCIPAL, max_rows: int = MAX_ROWS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        per_principal: int = MAX_PER_PRINCIPAL,
+        max_rows: int = MAX_ROWS,
+        max_bytes: int = MAX_FILE_BYTES,
+    ) -> None:
         self._path = path
         self._per_principal = per_principal
         self._max_rows = max_rows
+        self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._started: float | None = None
@@ -117,6 +125,8 @@ class SQLiteDecisions:
             except (sqlite3.Error, OSError) as error:
                 log.warning("%d decisions could not be written to %s: %s", len(decisions), FILE_NAME, error)
                 self._unwritten = True
+                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                    self._make_room(at)
                 self._drop(error)
 
     def close(self) -> None:
@@ -172,6 +182,16 @@ class SQLiteDecisions:
         (rows,) = connection.execute("SELECT count(*) FROM decisions").fetchone()
         if rows > self._max_rows:
             self._shrink(connection, min(rows - self._max_rows, _PRUNED_AT_ONCE), now)
+
+    def _make_room(self, now: float) -> None:
+        """The file is as long as it may be: a tenth of it goes, so that the next writing finds room."""
+        try:
+            connection = self._open()
+            with connection:
+                (rows,) = connection.execute("SELECT count(*) FROM decisions").fetchone()
+                self._shrink(connection, rows // 10 + 1, now)
+        except (sqlite3.Error, OSError) as error:
+            log.warning("the record of decisions is full and cannot be shortened: %s", error)
 
     @staticmethod
     def _shrink(connection: sqlite3.Connection, number: int, now: float) -> None:
@@ -238,7 +258,7 @@ class SQLiteDecisions:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = open_archive(self._path, _SCHEMA, MAX_FILE_BYTES)
+            self._connection = open_archive(self._path, _SCHEMA, self._max_bytes)
         return self._connection
 
     def _drop(self, error: Exception) -> None:
