@@ -25,6 +25,11 @@ def open_archive(path: Path, schema: str, max_bytes: int) -> sqlite3.Connection:
     return connection
 
 
+def is_damaged(error: Exception) -> bool:
+    """Whether the file itself is broken: a full disk, a lock or a statement of ours that is wrong may pass."""
+    return type(error) is sqlite3.DatabaseError
+
+
 def discard_archive(path: Path) -> None:
     """The file is gone, so that the next opening begins anew; what cannot be removed stays."""
     for suffix in ("", "-wal", "-shm"):

@@ -25,7 +25,7 @@ from handfast.core.identity.decisions import (
 from handfast.core.identity.ids import AccountId, CertificateId, Scope
 from handfast.errors import StoreConflict, StoreUnavailable
 from handfast.ports import Page, PageRequest
-from handfast.storage.archive_file import discard_archive, open_archive
+from handfast.storage.archive_file import discard_archive, is_damaged, open_archive
 
 log = logging.getLogger(__name__)
 
@@ -265,8 +265,7 @@ class SQLiteDecisions:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        # A damaged file raises this very class; everything else (a full disk, a lock) may pass.
-        if type(error) is sqlite3.DatabaseError:
+        if is_damaged(error):
             discard_archive(self._path)
             self._started = None
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from handfast.core.identity.ids import AccountId, Scope
 from handfast.core.identity.observations import LOOK_BACK, Observation, Sighting
-from handfast.storage.archive_file import discard_archive, open_archive
+from handfast.storage.archive_file import discard_archive, is_damaged, open_archive
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +90,7 @@ class SQLiteObservations:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        # Anything but a damaged file (a full disk, a lock) may pass.
-        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+        if is_damaged(error):
             discard_archive(self._path)
 
     @staticmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 from tests.support.registry import NOW, SCOPE, FakeClock, certificate_id
@@ -111,3 +112,13 @@ async def test_a_damaged_file_is_replaced(tmp_path: Path) -> None:
     assert [] == await observations.of_scope(SCOPE)
     observations.certificate_shared(SCOPE, certificate_id(1), ("one", "two"), ADDRESSES)
     assert 1 == len(await observations.of_scope(SCOPE))
+
+
+async def test_a_row_that_cannot_be_written_costs_nothing_that_was_kept(tmp_path: Path) -> None:
+    observations, _ = made(tmp_path)
+    observations.client_id_taken(SCOPE, "pump", (certificate_id(1), certificate_id(2)), ADDRESSES)
+    await observations.flush()
+    unwritable = replace((await observations.of_scope(SCOPE))[0], subject=object())  # no type of SQLite's
+    SQLiteObservations(tmp_path / FILE_NAME).add([unwritable])
+    again, _ = made(tmp_path)
+    assert ["pump"] == [seen.subject for seen in await again.of_scope(SCOPE)]
