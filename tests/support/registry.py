@@ -24,7 +24,7 @@ from handfast.control.backups import BackupMaker
 from handfast.control.context import Handler
 from handfast.control.handlers import build_handfast_handlers, build_handlers
 from handfast.core.identity.caller import Caller
-from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope, ThingName
+from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope, ThingGroupName, ThingName
 from handfast.core.identity.observations import Observation
 from handfast.core.identity.records import (
     AccessKeyRecord,
@@ -37,6 +37,7 @@ from handfast.core.identity.records import (
     CertificateRecord,
     CertificateStatus,
     PolicyRecord,
+    ThingGroupRecord,
     ThingRecord,
 )
 from handfast.core.identity.refusal import Refusal
@@ -134,6 +135,17 @@ def ca_certificate(number: int = 1, **changes: Any) -> CACertificateRecord:
 
 def thing(name: str = "lamp", **changes: Any) -> ThingRecord:
     record = ThingRecord(scope=SCOPE, thing_name=ThingName(name), thing_id=f"id-of-{name}", creation_date=NOW)
+    return dataclasses.replace(record, **changes)
+
+
+def thing_group(name: str = "hall", *, parent: str | None = None, **changes: Any) -> ThingGroupRecord:
+    record = ThingGroupRecord(
+        scope=SCOPE,
+        group_name=ThingGroupName(name),
+        group_id=f"id-of-{name}",
+        ancestors=() if parent is None else (ThingGroupName(parent),),
+        creation_date=NOW,
+    )
     return dataclasses.replace(record, **changes)
 
 

@@ -11,14 +11,17 @@ from handfast.control.ca_certificates import CACertificateHandlers
 from handfast.control.certificates import CertificateHandlers
 from handfast.control.checks import CheckHandlers
 from handfast.control.context import Handler, answering
+from handfast.control.effective import EffectivePolicyHandlers
 from handfast.control.endpoints import EndpointHandlers, EnsureRegion
 from handfast.control.event_configurations import EventConfigurationHandlers
 from handfast.control.expiry import ExpiryHandlers
 from handfast.control.explain import ExplainHandlers, Refusals
 from handfast.control.policies import PolicyHandlers
+from handfast.control.policy_versions import PolicyVersionHandlers
 from handfast.control.quotas import CallRates, limited
 from handfast.control.rotations import RotationHandlers
 from handfast.control.tags import TagHandlers
+from handfast.control.thing_groups import ThingGroupHandlers
 from handfast.control.thing_types import ThingTypeHandlers
 from handfast.control.things import ThingHandlers
 from handfast.control.transfers import TransferHandlers
@@ -44,7 +47,10 @@ def build_handlers(
         | BillingGroupHandlers(registry.billing_groups).handlers
         | TagHandlers(registry.tags).handlers
         | EventConfigurationHandlers(registry.event_configurations).handlers
+        | ThingGroupHandlers(registry.thing_groups).handlers
         | PolicyHandlers(registry.policies).handlers
+        | PolicyVersionHandlers(registry.policy_versions).handlers
+        | EffectivePolicyHandlers(registry.effective_policies).handlers
         | EndpointHandlers(endpoints, ensure_region).handlers
     )
     answered = {name: answering(handler) for name, handler in handlers.items()}

@@ -7,10 +7,10 @@ from typing import Any
 
 from handfast.control.context import Handler, Result, cause_of, page_request, present, scope_of
 from handfast.control.tags import given_tags
-from handfast.core.identity.arns import certificate_arn, policy_arn, principal_certificate
+from handfast.core.identity.arns import policy_arn, policy_target, principal_certificate, target_arn
 from handfast.core.identity.caller import Caller
-from handfast.core.identity.ids import PolicyName
-from handfast.core.identity.records import PolicyRecord
+from handfast.core.identity.ids import PolicyName, Scope
+from handfast.core.identity.records import PolicyRecord, PolicyTarget, TargetKind
 from handfast.errors import ResourceNotFoundError
 from handfast.services.policies import Policies
 
@@ -29,6 +29,10 @@ class PolicyHandlers:
             "DetachPolicy": self.detach_policy,
             "ListAttachedPolicies": self.list_attached_policies,
             "ListTargetsForPolicy": self.list_targets_for_policy,
+            "AttachPrincipalPolicy": self.attach_principal_policy,
+            "DetachPrincipalPolicy": self.detach_principal_policy,
+            "ListPrincipalPolicies": self.list_principal_policies,
+            "ListPolicyPrincipals": self.list_policy_principals,
         }
 
     async def create_policy(
@@ -70,17 +74,17 @@ class PolicyHandlers:
     async def attach_policy(self, ctx: Caller, *, policy_name: str, target: str) -> Result:
         scope = scope_of(ctx)
         await self._policies.attach(
-            scope, cause_of(ctx, "AttachPolicy"), PolicyName(policy_name), principal_certificate(scope, target)
+            scope, cause_of(ctx, "AttachPolicy"), PolicyName(policy_name), policy_target(scope, target)
         )
         return {}
 
     async def detach_policy(self, ctx: Caller, *, policy_name: str, target: str) -> Result:
         scope = scope_of(ctx)
         try:
-            certificate_id = principal_certificate(scope, target)
+            wanted = policy_target(scope, target)
         except ResourceNotFoundError:
             return {}  # the model has no such error for this operation: what is not attached is detached
-        await self._policies.detach(scope, cause_of(ctx, "DetachPolicy"), PolicyName(policy_name), certificate_id)
+        await self._policies.detach(scope, cause_of(ctx, "DetachPolicy"), PolicyName(policy_name), wanted)
         return {}
 
     async def list_attached_policies(
@@ -92,11 +96,9 @@ class PolicyHandlers:
         marker: str | None = None,
         page_size: int | None = None,
     ) -> Result:
-        # `recursive` adds the policies of a group's parents; a certificate has none.
-        del recursive
         scope = scope_of(ctx)
         page = await self._policies.list_attached(
-            scope, principal_certificate(scope, target), page_request(page_size, marker)
+            scope, policy_target(scope, target), page_request(page_size, marker), recursive=bool(recursive)
         )
         return present(policies=[_named(record) for record in page.items], next_marker=page.marker)
 
@@ -105,8 +107,61 @@ class PolicyHandlers:
     ) -> Result:
         scope = scope_of(ctx)
         page = await self._policies.list_targets(scope, PolicyName(policy_name), page_request(page_size, marker))
-        targets = [certificate_arn(scope, certificate_id) for certificate_id in page.items]
-        return present(targets=targets, next_marker=page.marker)
+        return present(targets=[target_arn(scope, target) for target in page.items], next_marker=page.marker)
+
+    # --- deprecated by AWS, still sent by SDKs and scripts ---
+
+    async def attach_principal_policy(self, ctx: Caller, *, policy_name: str, principal: str) -> Result:
+        scope = scope_of(ctx)
+        await self._policies.attach(
+            scope, cause_of(ctx, "AttachPrincipalPolicy"), PolicyName(policy_name), _certificate(scope, principal)
+        )
+        return {}
+
+    async def detach_principal_policy(self, ctx: Caller, *, policy_name: str, principal: str) -> Result:
+        # Unlike DetachPolicy this one has an error for what is not there.
+        scope = scope_of(ctx)
+        name, target = PolicyName(policy_name), _certificate(scope, principal)
+        await self._policies.get(scope, name)
+        await self._policies.list_attached(scope, target, page_request(1, None), recursive=False)
+        await self._policies.detach(scope, cause_of(ctx, "DetachPrincipalPolicy"), name, target)
+        return {}
+
+    async def list_principal_policies(
+        self,
+        ctx: Caller,
+        *,
+        principal: str,
+        marker: str | None = None,
+        page_size: int | None = None,
+        ascending_order: bool | None = None,
+    ) -> Result:
+        del ascending_order  # when a policy was attached is not kept: the order is that of names
+        scope = scope_of(ctx)
+        page = await self._policies.list_attached(
+            scope, _certificate(scope, principal), page_request(page_size, marker), recursive=False
+        )
+        return present(policies=[_named(record) for record in page.items], next_marker=page.marker)
+
+    async def list_policy_principals(
+        self,
+        ctx: Caller,
+        *,
+        policy_name: str,
+        marker: str | None = None,
+        page_size: int | None = None,
+        ascending_order: bool | None = None,
+    ) -> Result:
+        del ascending_order  # as above
+        scope = scope_of(ctx)
+        page = await self._policies.list_targets(
+            scope, PolicyName(policy_name), page_request(page_size, marker), kind=TargetKind.CERTIFICATE
+        )
+        return present(principals=[target_arn(scope, target) for target in page.items], next_marker=page.marker)
+
+
+def _certificate(scope: Scope, principal: str) -> PolicyTarget:
+    return PolicyTarget(TargetKind.CERTIFICATE, principal_certificate(scope, principal))
 
 
 def _named(record: PolicyRecord) -> Result:

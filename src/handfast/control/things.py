@@ -30,6 +30,8 @@ class ThingHandlers:
             "DetachThingPrincipal": self.detach_thing_principal,
             "ListThingPrincipals": self.list_thing_principals,
             "ListPrincipalThings": self.list_principal_things,
+            "ListThingPrincipalsV2": self.list_thing_principals_v2,
+            "ListPrincipalThingsV2": self.list_principal_things_v2,
         }
 
     async def create_thing(
@@ -136,7 +138,7 @@ class ThingHandlers:
             cause_of(ctx, "AttachThingPrincipal"),
             ThingName(thing_name),
             principal_certificate(scope, principal),
-            _principal_type(thing_principal_type),
+            _principal_type(thing_principal_type) or ThingPrincipalType.NON_EXCLUSIVE_THING,
         )
         return {}
 
@@ -167,10 +169,51 @@ class ThingHandlers:
         )
         return present(things=[name for name, _ in page.items], next_token=page.marker)
 
+    async def list_thing_principals_v2(
+        self,
+        ctx: Caller,
+        *,
+        thing_name: str,
+        next_token: str | None = None,
+        max_results: int | None = None,
+        thing_principal_type: str | None = None,
+    ) -> Result:
+        scope = scope_of(ctx)
+        page = await self._things.list_principals(
+            scope,
+            ThingName(thing_name),
+            page_request(max_results, next_token),
+            principal_type=_principal_type(thing_principal_type),
+        )
+        found = [
+            {"principal": certificate_arn(scope, certificate_id), "thing_principal_type": str(kind)}
+            for certificate_id, kind in page.items
+        ]
+        return present(thing_principal_objects=found, next_token=page.marker)
 
-def _principal_type(text: str | None) -> ThingPrincipalType:
+    async def list_principal_things_v2(
+        self,
+        ctx: Caller,
+        *,
+        principal: str,
+        next_token: str | None = None,
+        max_results: int | None = None,
+        thing_principal_type: str | None = None,
+    ) -> Result:
+        scope = scope_of(ctx)
+        page = await self._things.list_of_principal(
+            scope,
+            principal_certificate(scope, principal),
+            page_request(max_results, next_token),
+            principal_type=_principal_type(thing_principal_type),
+        )
+        found = [{"thing_name": name, "thing_principal_type": str(kind)} for name, kind in page.items]
+        return present(principal_thing_objects=found, next_token=page.marker)
+
+
+def _principal_type(text: str | None) -> ThingPrincipalType | None:
     if text is None:
-        return ThingPrincipalType.NON_EXCLUSIVE_THING
+        return None
     try:
         return ThingPrincipalType(text)
     except ValueError:

@@ -13,7 +13,7 @@ from handfast.core.policy.actions import Action
 from handfast.core.policy.evaluate import CompiledPolicy, Decision, Outcome, Policy, compile_policies
 from handfast.core.policy.variables import CONDITION_ONLY
 from handfast.seam import ConnectRequest, TLSFacts
-from handfast.services.policy_values import ConnectContext, connection_values
+from handfast.services.policy_values import ConnectContext, asked_of, connection_values
 from handfast.services.principals import Key, Principal
 from handfast.services.recording import Recorder
 
@@ -60,7 +60,7 @@ def compile_connection(
 ) -> tuple[CompiledPolicy, dict[str, tuple[str, ...]]]:
     """The policies as a connection of the principal obeys them, and the values that its variables have."""
     values = connection_values(
-        frozenset[str]().union(*(policy.names for policy in policies)),
+        asked_of(policies),
         client_id=client_id,
         thing=principal.thing_for(client_id),
         source_ip=source_ip,
@@ -167,7 +167,7 @@ class PolicyAuthorizer:
         if principal is None:
             return _UNUSABLE
         will = request.will_topic
-        if not any(CONDITION_ONLY & policy.names for policy in principal.policies):
+        if not any(CONDITION_ONLY & policy.names for policy in principal.policies_for(self.client_id)):
             decision = self._decide(principal, Action.CONNECT, resource)
         else:
             context = ConnectContext(
@@ -264,7 +264,7 @@ class PolicyAuthorizer:
     def _compile(self, principal: Principal, connect: ConnectContext | None = None) -> CompiledPolicy:
         compiled, _ = compile_connection(
             principal,
-            principal.policies,
+            principal.policies_for(self.client_id),
             client_id=self.client_id,
             source_ip=self._facts.peer_address,
             domain_name=self._domain_name,

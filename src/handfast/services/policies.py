@@ -1,10 +1,10 @@
-"""Policies and the certificates they are attached to."""
+"""Policies and what they are attached to."""
 
 from __future__ import annotations
 
-from handfast.core.identity.arns import policy_arn
-from handfast.core.identity.ids import CertificateId, PolicyName, Scope
-from handfast.core.identity.records import PolicyRecord
+from handfast.core.identity.arns import policy_arn, thing_group_arn
+from handfast.core.identity.ids import CertificateId, PolicyName, Scope, ThingGroupName
+from handfast.core.identity.records import PolicyRecord, PolicyTarget, TargetKind
 from handfast.core.policy.document import parse_document
 from handfast.errors import (
     DeleteConflictError,
@@ -22,6 +22,7 @@ from handfast.services.commit import Committer
 from handfast.services.paging import page_of
 
 POLICIES_PER_CERTIFICATE = 10
+POLICIES_PER_GROUP = 2
 _FIRST_VERSION = "1"
 
 
@@ -37,13 +38,7 @@ class Policies:
         self, scope: Scope, cause: Cause, name: PolicyName, document: str, tags: Tags = NO_TAGS
     ) -> PolicyRecord:
         """The policy with this document as version 1. A name that is taken is refused even for the same document."""
-        try:
-            document.encode()  # JSON can spell what is no Unicode text: half of a surrogate pair
-            parse_document(document)
-        except UnicodeEncodeError:
-            raise MalformedPolicyError("The policy document holds half of a surrogate pair") from None
-        except PolicySyntaxError as error:
-            raise MalformedPolicyError(f"The policy document cannot be used: {error}") from error
+        check_document(document)
         record = PolicyRecord(
             scope=scope,
             policy_name=name,
@@ -102,8 +97,35 @@ class Policies:
         """One page, newest first unless `page.ascending`."""
         return await page_of(self._store.list_policies(scope, page))
 
-    async def attach(self, scope: Scope, cause: Cause, name: PolicyName, certificate_id: CertificateId) -> None:
-        """The policy is attached to the certificate; again is success."""
+    async def attach(self, scope: Scope, cause: Cause, name: PolicyName, target: PolicyTarget) -> None:
+        """The policy is attached to the certificate or thing group; again is success."""
+        if target.kind is TargetKind.THING_GROUP:
+            await self._attach_to_group(scope, cause, name, ThingGroupName(target.name))
+        else:
+            await self._attach_to_certificate(scope, cause, name, CertificateId(target.name))
+
+    async def _attach_to_group(self, scope: Scope, cause: Cause, name: PolicyName, group: ThingGroupName) -> None:
+        try:
+            await self._commit(
+                self._store.attach_group_policy(scope, name, group, limit=POLICIES_PER_GROUP, cause=cause),
+                suspects=[Change(ChangeKind.GROUP_POLICIES, scope, group)],
+            )
+        except StoreConflict as conflict:
+            match conflict.kind:
+                case "policy":
+                    raise not_found(name) from None
+                case "group":
+                    raise group_not_found(scope, group) from None
+                case "limit":
+                    raise LimitExceededError(
+                        f"Thing group {group} already has {POLICIES_PER_GROUP} policies attached, which is the maximum"
+                    ) from None
+                case _:
+                    raise
+
+    async def _attach_to_certificate(
+        self, scope: Scope, cause: Cause, name: PolicyName, certificate_id: CertificateId
+    ) -> None:
         try:
             await self._commit(
                 self._store.attach_policy(scope, name, certificate_id, limit=POLICIES_PER_CERTIFICATE, cause=cause),
@@ -125,30 +147,60 @@ class Policies:
                 case _:
                     raise
 
-    async def detach(self, scope: Scope, cause: Cause, name: PolicyName, certificate_id: CertificateId) -> None:
-        """The policy is not attached to the certificate, whether or not it was, or either of them exists."""
-        await self._commit(
-            self._store.detach_policy(scope, name, certificate_id, cause),
-            suspects=[Change(ChangeKind.PRINCIPAL_POLICIES, scope, certificate_id)],
-        )
+    async def detach(self, scope: Scope, cause: Cause, name: PolicyName, target: PolicyTarget) -> None:
+        """The policy is not attached to the target, whether or not it was, or either of them exists."""
+        if target.kind is TargetKind.THING_GROUP:
+            write = self._store.detach_group_policy(scope, name, ThingGroupName(target.name), cause)
+            suspect = Change(ChangeKind.GROUP_POLICIES, scope, target.name)
+        else:
+            write = self._store.detach_policy(scope, name, CertificateId(target.name), cause)
+            suspect = Change(ChangeKind.PRINCIPAL_POLICIES, scope, target.name)
+        await self._commit(write, suspects=[suspect])
 
-    async def list_attached(self, scope: Scope, certificate_id: CertificateId, page: PageRequest) -> Page[PolicyRecord]:
-        """One page of the policies attached to the certificate, by name."""
+    async def list_attached(
+        self, scope: Scope, target: PolicyTarget, page: PageRequest, *, recursive: bool
+    ) -> Page[PolicyRecord]:
+        """One page of the policies attached to the target, by name; recursive: and to the group's ancestors."""
+        group = ThingGroupName(target.name) if target.kind is TargetKind.THING_GROUP else None
         try:
-            return await page_of(self._store.attached_policies(scope, certificate_id, page))
+            if group is not None:
+                listing = self._store.attached_group_policies(scope, group, page, recursive=recursive)
+            else:
+                listing = self._store.attached_policies(scope, CertificateId(target.name), page)
+            return await page_of(listing)
         except StoreConflict as conflict:
             if conflict.kind != "missing":
                 raise
-            raise certificate_not_found(certificate_id) from None
+            if group is not None:
+                raise group_not_found(scope, group) from None
+            raise certificate_not_found(CertificateId(target.name)) from None
 
-    async def list_targets(self, scope: Scope, name: PolicyName, page: PageRequest) -> Page[CertificateId]:
-        """One page of the certificates that the policy is attached to."""
+    async def list_targets(
+        self, scope: Scope, name: PolicyName, page: PageRequest, *, kind: TargetKind | None = None
+    ) -> Page[PolicyTarget]:
+        """One page of what the policy is attached to, certificates first; `kind`: only of that kind."""
         try:
-            return await page_of(self._store.policy_targets(scope, name, page))
+            return await page_of(self._store.policy_targets(scope, name, page, kind=kind))
         except StoreConflict as conflict:
             if conflict.kind != "missing":
                 raise
             raise not_found(name) from None
+
+
+def check_document(document: str) -> None:
+    """MalformedPolicyError, which names the place, for what is not a policy document."""
+    try:
+        document.encode()  # JSON can spell what is no Unicode text: half of a surrogate pair
+        parse_document(document)
+    except UnicodeEncodeError:
+        raise MalformedPolicyError("The policy document holds half of a surrogate pair") from None
+    except PolicySyntaxError as error:
+        raise MalformedPolicyError(f"The policy document cannot be used: {error}") from error
+
+
+def group_not_found(scope: Scope, group: ThingGroupName) -> ResourceNotFoundError:
+    """The answer where an unknown thing group's ARN was given."""
+    return ResourceNotFoundError(f"Thing group {thing_group_arn(scope, group)} does not exist")
 
 
 def not_found(name: PolicyName) -> ResourceNotFoundError:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from cryptography import x509
 
 from handfast.core.identity.records import AttachedThing
 from handfast.core.pki.names import certificate_variables
+from handfast.core.pki.pem import read_certificate
+from handfast.core.policy.evaluate import Policy
 from handfast.core.policy.variables import (
     CERTIFICATE_ID,
     CERTIFICATE_PREFIX,
@@ -24,6 +26,7 @@ from handfast.core.policy.variables import (
     THING_TYPE_NAME,
     Values,
 )
+from handfast.errors import CertificateInputError
 
 PERSISTENT_CONNECT = "PersistentConnect"
 LAST_WILL = "LastWill"
@@ -46,6 +49,11 @@ class ConnectContext:
             values[LAST_WILL_TOPIC] = (self.last_will_topic,)
         if attributes:
             values[CONNECT_ATTRIBUTES] = tuple(attributes)
+
+
+def asked_of(policies: Iterable[Policy]) -> frozenset[str]:
+    """Every name, without an index, that the policies ask of a connection."""
+    return frozenset[str]().union(*(policy.names for policy in policies))
 
 
 def connection_values(
@@ -83,6 +91,14 @@ def connection_values(
     if any(name.startswith(CERTIFICATE_PREFIX) for name in names):
         values.update(_certificate_values(certificate_der))
     return values
+
+
+def certificate_der(pem: str) -> bytes:
+    """The registered certificate; empty when it cannot be read: then it has no variables, as in the gateway."""
+    try:
+        return read_certificate(pem).der
+    except CertificateInputError:
+        return b""
 
 
 def _certificate_values(der: bytes) -> Values:

@@ -16,28 +16,18 @@ import logging
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope
-from handfast.core.identity.records import (
-    AccountStatus,
-    AttachedPolicy,
-    AttachedThing,
-    CertificateMode,
-    CertificateStatus,
-    PrincipalRecord,
-    ThingPrincipalType,
-)
-from handfast.core.policy.document import Document, parse_document
+from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope, ThingGroupName
+from handfast.core.identity.records import AttachedGroup, AttachedPolicy, PrincipalRecord
 from handfast.core.policy.evaluate import Policy
-from handfast.errors import PolicySyntaxError
 from handfast.ports import Change, ChangeKind, Clock, Store
-from handfast.seam import Admitted, DataPlane
+from handfast.seam import DataPlane
+from handfast.services.principal import GroupSlot, Key, LivePrincipal, PolicySlot, Principal
+
+__all__ = ["Key", "LivePrincipal", "Principal", "PrincipalCache", "RegistrationListener"]
 
 log = logging.getLogger(__name__)
-
-Key: TypeAlias = tuple[Scope, CertificateId]
 
 MAX_PRINCIPALS = 200_000
 RECENT_POLICIES = 4096
@@ -46,136 +36,6 @@ READ_BATCH = 500
 ADMITTED_GRACE_S = 60.0
 """How long after its admission a connection may still come back with CONNECT or another HTTPS request."""
 DISCONNECT_REASON = "AUTH_ERROR"
-
-
-@lru_cache(maxsize=1024)
-def _parse(text: str) -> Document | None:
-    """The document, shared by all policies with this text; None when it cannot be read."""
-    try:
-        return parse_document(text)
-    except PolicySyntaxError as error:
-        # Creation refuses such a document: it was written by something else. `Policy` then denies everything.
-        log.error("a stored policy document cannot be read and denies everything: %s", error)
-        return None
-
-
-class PolicySlot:
-    """
-    A policy's default version, shared by everyone it is attached to and replaced in place when it changes.
-
-    Of the policy only the text is kept for good. What is made of it lives while
-    a connection uses it, or while it is among the `recent` ones.
-    """
-
-    __slots__ = ("__weakref__", "_made", "_recent", "live", "name", "scope", "text", "ticket", "version_id")
-
-    def __init__(self, scope: Scope, name: PolicyName, recent: deque[Policy]) -> None:
-        self.scope = scope
-        self.name = name
-        self.ticket = 0
-        self.version_id = ""
-        self.text: str | None = None
-        self.live: set[LivePrincipal] = set()
-        self._recent = recent
-        self._made: weakref.ref[Policy] | None = None
-
-    @property
-    def policy(self) -> Policy:
-        """The policy as of now; one that is gone says nothing."""
-        policy = self._made() if self._made is not None else None
-        if policy is None:
-            policy = Policy(self.name, self.version_id, _parse(self.text) if self.text is not None else _NO_STATEMENTS)
-            self._made = weakref.ref(policy)
-            self._recent.append(policy)
-        return policy
-
-    def put(self, version_id: str, text: str | None) -> bool:
-        """Whether anything changed. `text` None: the policy is gone."""
-        if self.text == text and self.version_id == version_id:
-            return False
-        self.text, self.version_id, self._made = text, version_id, None
-        return True
-
-
-_NO_STATEMENTS = Document(version="2012-10-17", statements=())
-
-
-class Principal:
-    """
-    A registered certificate as the gateway sees it. Replaced, never changed, when its registration changes.
-
-    `not_before` and `not_after` are epoch seconds. `usable`: ACTIVE, in an
-    enabled account. `broken_rules` are those of its key and signature, known
-    once a connection has shown the certificate; None before.
-    """
-
-    __slots__ = (
-        "account_enabled",
-        "admitted",
-        "admitted_at",
-        "broken_rules",
-        "default_mode",
-        "key",
-        "not_after",
-        "not_before",
-        "slots",
-        "status",
-        "things",
-        "ticket",
-        "usable",
-    )
-
-    def __init__(self, key: Key, record: PrincipalRecord, slots: tuple[PolicySlot, ...], ticket: int) -> None:
-        certificate = record.certificate
-        self.key = key
-        self.status = certificate.status
-        self.account_enabled = record.account_status is AccountStatus.ENABLED
-        self.usable = self.account_enabled and self.status is CertificateStatus.ACTIVE
-        self.not_before = certificate.not_before.timestamp()
-        self.not_after = certificate.not_after.timestamp()
-        self.default_mode = certificate.mode is CertificateMode.DEFAULT
-        self.things: tuple[AttachedThing, ...] = record.things
-        self.slots = slots
-        self.ticket = ticket
-        self.broken_rules: tuple[tuple[str, str], ...] | None = None
-        self.admitted: Admitted | None = None
-        self.admitted_at = float("-inf")
-
-    def valid_at(self, now: float) -> bool:
-        """Whether the epoch second `now` is inside the validity, whose last whole second counts (RFC 5280 §4.1.2.5)."""
-        return self.not_before <= now < self.not_after + 1
-
-    @property
-    def policies(self) -> list[Policy]:
-        """The default versions of the attached policies, as of now."""
-        return [slot.policy for slot in self.slots]
-
-    def thing_for(self, client_id: str | None) -> AttachedThing | None:
-        """
-        The thing that a connection with this client id is associated with.
-
-        The exclusive thing whatever the client id; else the attached thing that
-        the client id names. Never one without a client id (HTTPS).
-        """
-        if client_id is None:
-            return None
-        named = None
-        for thing in self.things:
-            if thing.thing_principal_type is ThingPrincipalType.EXCLUSIVE_THING:
-                return thing
-            if thing.thing_name == client_id:
-                named = thing
-        return named
-
-
-class LivePrincipal(Protocol):
-    """A live connection that obeys a principal. `principal_changed(None)`: no longer registered."""
-
-    @property
-    def key(self) -> Key: ...
-    @property
-    def client_id(self) -> str | None: ...
-    def principal_changed(self, principal: Principal | None) -> None: ...
 
 
 class RegistrationListener(Protocol):
@@ -211,6 +71,7 @@ class PrincipalCache:
         self._live: dict[Key, set[LivePrincipal]] = {}
         self._by_thing: dict[tuple[Scope, str], tuple[CertificateId, ...]] = {}
         self._slots: weakref.WeakValueDictionary[tuple[Scope, str], PolicySlot] = weakref.WeakValueDictionary()
+        self._groups: weakref.WeakValueDictionary[tuple[Scope, str], GroupSlot] = weakref.WeakValueDictionary()
         self._recent: deque[Policy] = deque(maxlen=RECENT_POLICIES)
         self._tickets = itertools.count(1)
         self._waiting: dict[Key, asyncio.Future[Principal | None]] = {}
@@ -332,7 +193,13 @@ class PrincipalCache:
             self._tell(key, None)
             return None
         scope = key[0]
-        entry = Principal(key, record, tuple(self._slot(scope, each, ticket) for each in record.policies), ticket)
+        slots = tuple(self._slot(scope, each, ticket) for each in record.policies)
+        groups = {
+            str(thing.thing_name): tuple(self._group(scope, each, ticket) for each in thing.groups)
+            for thing in record.things
+            if thing.groups
+        }
+        entry = Principal(key, record, slots, groups, ticket)
         if known is not None:
             entry.broken_rules = known.broken_rules
             entry.admitted_at = known.admitted_at
@@ -354,8 +221,30 @@ class PrincipalCache:
         if ticket > slot.ticket:
             slot.ticket = ticket
             if slot.put(attached.version_id, attached.document):
-                self._tell_slot(slot)
+                self._tell_connections(slot.connections)
         return slot
+
+    def _group(self, scope: Scope, attached: AttachedGroup, ticket: int) -> GroupSlot:
+        place = (scope, str(attached.group_name))
+        slot = self._groups.get(place)
+        if slot is not None and slot.group_id != attached.group_id:
+            if slot.ticket > ticket:
+                # What was read is a group that is gone; it grants nothing, whoever still believes to be in it.
+                return GroupSlot(scope, attached.group_name, attached.group_id)
+            self._empty_group(slot)
+            slot = None
+        if slot is None:
+            slot = self._groups[place] = GroupSlot(scope, attached.group_name, attached.group_id)
+        if ticket > slot.ticket:
+            slot.ticket = ticket
+            if slot.put(tuple(self._slot(scope, each, ticket) for each in attached.policies)):
+                self._tell_connections(slot.live)
+        return slot
+
+    def _empty_group(self, slot: GroupSlot) -> None:
+        """The group is gone."""
+        if slot.put(()):
+            self._tell_connections(slot.live)
 
     def _remove(self, key: Key) -> None:
         entry = self._entries.pop(key, None)
@@ -366,8 +255,7 @@ class PrincipalCache:
         """Nothing leads to `entry` any more, which is replaced or forgotten."""
         scope, certificate_id = entry.key
         for connection in self._live.get(entry.key, ()):
-            for slot in entry.slots:
-                slot.live.discard(connection)
+            _unfollow(connection, entry)
         for thing in entry.things:
             place = (scope, thing.thing_name)
             left = tuple(each for each in self._by_thing.get(place, ()) if each != certificate_id)
@@ -398,8 +286,7 @@ class PrincipalCache:
     def attach(self, connection: LivePrincipal, principal: Principal) -> None:
         """`connection` hears of every change of its principal until `detach`."""
         self._live.setdefault(connection.key, set()).add(connection)
-        for slot in principal.slots:
-            slot.live.add(connection)
+        _follow(connection, principal)
 
     def detach(self, connection: LivePrincipal) -> None:
         """`connection` is gone; nothing happens when it was never attached."""
@@ -410,8 +297,8 @@ class PrincipalCache:
         if not connections:
             del self._live[connection.key]
         entry = self._entries.get(connection.key)
-        for slot in entry.slots if entry is not None else ():
-            slot.live.discard(connection)
+        if entry is not None:
+            _unfollow(connection, entry)
 
     def live(self, key: Key) -> int:
         """How many attached connections the principal has."""
@@ -423,12 +310,12 @@ class PrincipalCache:
 
     def _tell(self, key: Key, entry: Principal | None) -> None:
         for connection in tuple(self._live.get(key, ())):
-            for slot in entry.slots if entry is not None else ():
-                slot.live.add(connection)
+            if entry is not None:
+                _follow(connection, entry)
             connection.principal_changed(entry)
 
-    def _tell_slot(self, slot: PolicySlot) -> None:
-        for connection in tuple(slot.live):
+    def _tell_connections(self, connections: Iterable[LivePrincipal]) -> None:
+        for connection in tuple(connections):
             entry = self._entries.get(connection.key)
             if entry is not None:
                 connection.principal_changed(entry)
@@ -446,9 +333,10 @@ class PrincipalCache:
         """
         principals: set[Key] = set()
         policies: set[tuple[Scope, str]] = set()
+        groups: set[tuple[Scope, str]] = set()
         registrations: set[CertificateId] = set()
         for change in changes:
-            self._sort(change, principals, policies, registrations)
+            self._sort(change, principals, policies, groups, registrations)
         if registrations:
             for listener in self._listeners:
                 listener.registrations_changed(registrations)
@@ -460,9 +348,13 @@ class PrincipalCache:
                 reload.append(key)
             else:
                 self._remove(key)
-        if not reload and not policies:
+        if not reload and not policies and not groups:
             return
-        await asyncio.gather(self._reload(reload), *(self._reload_policy(scope, name) for scope, name in policies))
+        await asyncio.gather(
+            self._reload(reload),
+            *(self._reload_policy(scope, name) for scope, name in policies),
+            *(self._reload_group(scope, name) for scope, name in groups),
+        )
         self._cut(reload)
         if self._data_plane is not None:
             self._data_plane.authorizations_changed()
@@ -472,6 +364,7 @@ class PrincipalCache:
         change: Change,
         principals: set[Key],
         policies: set[tuple[Scope, str]],
+        groups: set[tuple[Scope, str]],
         registrations: set[CertificateId],
     ) -> None:
         scope, subject = change.scope, change.subject
@@ -492,7 +385,11 @@ class PrincipalCache:
                 self._soil(key for batch in self._batches for key in batch.futures if key[0] == scope)
                 if (scope, subject) in self._slots:
                     policies.add((scope, subject))
-            case ChangeKind.THING if scope is not None:
+            case ChangeKind.THING_GROUP | ChangeKind.GROUP_POLICIES if scope is not None:
+                self._soil(key for batch in self._batches for key in batch.futures if key[0] == scope)
+                if (scope, subject) in self._groups:
+                    groups.add((scope, subject))
+            case ChangeKind.THING | ChangeKind.THING_GROUPS if scope is not None:
                 self._soil(key for batch in self._batches for key in batch.futures if key[0] == scope)
                 principals.update((scope, each) for each in self._by_thing.get((scope, subject), ()))
             case ChangeKind.ACCOUNT:
@@ -535,13 +432,44 @@ class PrincipalCache:
             return
         slot.ticket = ticket
         if slot.put(record.default_version_id, record.document) if record is not None else slot.put("", None):
-            self._tell_slot(slot)
+            self._tell_connections(slot.connections)
+
+    async def _reload_group(self, scope: Scope, name: str) -> None:
+        ticket = next(self._tickets)
+        try:
+            record = await self._store.attached_group(scope, ThingGroupName(name))
+        except Exception as error:
+            log.error("a changed thing group cannot be read; the connections under it are cut: %s", error)
+            self._forget_group(scope, name)
+            return
+        slot = self._groups.get((scope, name))
+        if slot is None or slot.ticket > ticket:
+            return
+        if record is None or record.group_id != slot.group_id:
+            # Gone, or another one by now, which those who were in the old one are not in.
+            del self._groups[scope, name]
+            self._empty_group(slot)
+            return
+        slot.ticket = ticket
+        if slot.put(tuple(self._slot(scope, each, ticket) for each in record.policies)):
+            self._tell_connections(slot.live)
 
     def _forget_policy(self, scope: Scope, name: str) -> None:
         slot = self._slots.pop((scope, name), None)
         if slot is None:
             return
-        keys = [key for key, entry in self._entries.items() if slot in entry.slots]
+        for group in tuple(slot.groups):
+            self._forget_group(group.scope, group.name)
+        self._forget(key for key, entry in self._entries.items() if slot in entry.slots)
+
+    def _forget_group(self, scope: Scope, name: str) -> None:
+        slot = self._groups.pop((scope, name), None)
+        if slot is not None:
+            self._forget(key for key, entry in self._entries.items() if slot in entry.group_slots())
+
+    def _forget(self, found: Iterable[Key]) -> None:
+        """What is known of these principals is not sure any more; their connections are cut."""
+        keys = list(found)
         for key in keys:
             self._remove(key)
             self._tell(key, None)
@@ -564,6 +492,21 @@ class PrincipalCache:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _follow(connection: LivePrincipal, entry: Principal) -> None:
+    """The connection hears of changes of what `entry` shares with others."""
+    for slot in entry.slots:
+        slot.live.add(connection)
+    for group in entry.group_slots():
+        group.live.add(connection)
+
+
+def _unfollow(connection: LivePrincipal, entry: Principal) -> None:
+    for slot in entry.slots:
+        slot.live.discard(connection)
+    for group in entry.group_slots():
+        group.live.discard(connection)
 
 
 def _seen(future: asyncio.Future[Principal | None]) -> None:

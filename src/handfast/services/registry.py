@@ -8,11 +8,14 @@ from handfast.services.bulk_registration import BulkRegistration
 from handfast.services.ca_certificates import CACertificates
 from handfast.services.certificates import Certificates, Issuer
 from handfast.services.commit import Committer
+from handfast.services.effective import EffectivePolicies
 from handfast.services.event_configurations import EventConfigurations
 from handfast.services.judging import Ask, in_thread
 from handfast.services.policies import Policies
+from handfast.services.policy_versions import PolicyVersions
 from handfast.services.rotations import Rotations
 from handfast.services.tags import ResourceTags
+from handfast.services.thing_groups import ThingGroups
 from handfast.services.thing_types import ThingTypes
 from handfast.services.things import Things
 from handfast.services.transfers import Transfers
@@ -39,7 +42,10 @@ class Registry:
         self.billing_groups = BillingGroups(store, entropy, self._commit)
         self.tags = ResourceTags(store, self._commit)
         self.event_configurations = EventConfigurations(store, self._commit)
+        self.thing_groups = ThingGroups(store, entropy, self._commit)
         self.policies = Policies(store, entropy, self._commit)
+        self.effective_policies = EffectivePolicies(store)
+        self.policy_versions = PolicyVersions(store, entropy, self._commit)
 
     async def settle(self) -> None:
         """Every write under way is committed and announced; for shutdown, before the store closes."""

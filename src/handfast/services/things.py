@@ -214,11 +214,11 @@ class Things:
                     raise
 
     async def list_principals(
-        self, scope: Scope, name: ThingName, page: PageRequest
+        self, scope: Scope, name: ThingName, page: PageRequest, *, principal_type: ThingPrincipalType | None = None
     ) -> Page[tuple[CertificateId, ThingPrincipalType]]:
-        """One page of the certificates attached to the thing."""
+        """One page of the certificates attached to the thing; `principal_type`: only those attached so."""
         try:
-            return await page_of(self._store.thing_principals(scope, name, page))
+            return await page_of(self._store.thing_principals(scope, name, page, principal_type=principal_type))
         except StoreConflict as conflict:
             if conflict.kind != "missing":
                 raise
@@ -227,11 +227,18 @@ class Things:
             ) from None
 
     async def list_of_principal(
-        self, scope: Scope, certificate_id: CertificateId, page: PageRequest
+        self,
+        scope: Scope,
+        certificate_id: CertificateId,
+        page: PageRequest,
+        *,
+        principal_type: ThingPrincipalType | None = None,
     ) -> Page[tuple[ThingName, ThingPrincipalType]]:
-        """One page of the things that the certificate is attached to."""
+        """One page of the things that the certificate is attached to; `principal_type`: only those attached so."""
         try:
-            return await page_of(self._store.principal_things(scope, certificate_id, page))
+            return await page_of(
+                self._store.principal_things(scope, certificate_id, page, principal_type=principal_type)
+            )
         except StoreConflict as conflict:
             if conflict.kind != "missing":
                 raise

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol, TypeAlias
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from handfast.core.identity.decisions import Asked, Coverage, RecordedDecision
 from handfast.core.identity.ids import CertificateId, PolicyName, Scope
-from handfast.core.identity.records import AttachedPolicy, PrincipalRecord
+from handfast.core.identity.records import PrincipalRecord
 from handfast.core.policy.actions import Action
 from handfast.core.policy.document import parse_document
 from handfast.core.policy.evaluate import CompiledPolicy, Decision, Outcome, Policy
@@ -36,8 +32,8 @@ from handfast.services.certificates import not_found as certificate_not_found
 from handfast.services.decisions import DecisionLog
 from handfast.services.paging import page_of
 from handfast.services.policies import not_found as policy_not_found
-from handfast.services.policy_values import ConnectContext
-from handfast.services.principals import Key, PolicySlot, Principal
+from handfast.services.policy_values import ConnectContext, certificate_der
+from handfast.services.principal import Copies, Key, Principal
 
 DRAFT_VERSION = "draft"
 RECORDS_IN_A_PAGE = 500
@@ -181,7 +177,7 @@ class WhatIf:
         (record,) = await self._store.principals([(scope, certificate_id)])
         if record is None:
             raise certificate_not_found(certificate_id)
-        principal = _Principals().of(record)
+        principal = Copies().principal(record)
         if action is Action.CONNECT:
             if client_id is not None and client_id != name:
                 raise InvalidRequestError("iot:Connect is asked for by the client id itself: leave clientId out")
@@ -189,7 +185,7 @@ class WhatIf:
         elif client_id is None and len(record.things) == 1:
             client_id = record.things[0].thing_name
         asked = Asked(client_id, action.value, f"{kind}/{name}", persistent, last_will)
-        policies = principal.policies
+        policies = principal.policies_for(client_id)
         if draft is not None:
             policies = draft.apply(policies)
         compiled, values = _compile(principal, policies, record, asked, source_ip, domain_name)
@@ -239,7 +235,7 @@ def _judge_all(
     registered: dict[CertificateId, PrincipalRecord],
     marker: str | None,
 ) -> ReplayPage:
-    principals = _Principals()
+    principals = Copies()
     changes: list[PolicyChange] = []
     judged = concerned = unregistered = outdated = 0
     for record in records:
@@ -248,8 +244,8 @@ def _judge_all(
             unregistered += 1
             continue
         judged += 1
-        principal = principals.of(found)
-        policies = principal.policies
+        principal = principals.principal(found)
+        policies = principal.policies_for(record.asked.client_id)
         action, resource = Action(record.asked.action), _arn(scope) + record.asked.resource
         compiled, _ = _compile(principal, policies, found, record.asked, record.source_ip, record.domain_name)
         before = compiled.decide(action, resource)
@@ -265,36 +261,6 @@ def _judge_all(
             missing = compiled.missing(action) if after.outcome is Outcome.IMPLICIT_DENY else ()
             changes.append(PolicyChange(record, thing.thing_name if thing else None, before, after, missing))
     return ReplayPage(changes, judged, concerned, unregistered, outdated, marker)
-
-
-class _Principals:
-    """Principals made from records; policies that several have are made once."""
-
-    def __init__(self) -> None:
-        self._slots: dict[tuple[Scope, AttachedPolicyKey], PolicySlot] = {}
-        self._made: deque[Policy] = deque()
-        self._principals: dict[CertificateId, Principal] = {}
-
-    def of(self, record: PrincipalRecord) -> Principal:
-        """The principal as the gateway has it."""
-        certificate = record.certificate
-        principal = self._principals.get(certificate.certificate_id)
-        if principal is None:
-            slots = tuple(self._slot(certificate.scope, each) for each in record.policies)
-            principal = Principal((certificate.scope, certificate.certificate_id), record, slots, 0)
-            self._principals[certificate.certificate_id] = principal
-        return principal
-
-    def _slot(self, scope: Scope, attached: AttachedPolicy) -> PolicySlot:
-        place = (scope, (attached.policy_name, attached.version_id, attached.document))
-        slot = self._slots.get(place)
-        if slot is None:
-            slot = self._slots[place] = PolicySlot(scope, attached.policy_name, self._made)
-            slot.put(attached.version_id, attached.document)
-        return slot
-
-
-AttachedPolicyKey: TypeAlias = tuple[str, str, str]
 
 
 def _compile(
@@ -318,7 +284,7 @@ def _compile(
         client_id=asked.client_id,
         source_ip=source_ip,
         domain_name=domain_name,
-        certificate_der=_der(record.certificate.pem) if _asks_certificate(policies) else b"",
+        certificate_der=certificate_der(record.certificate.pem) if _asks_certificate(policies) else b"",
         connect=connect,
     )
 
@@ -327,13 +293,6 @@ def _asks_certificate(policies: Iterable[Policy]) -> bool:
     return any(
         name == CERTIFICATE_ID or name.startswith(CERTIFICATE_PREFIX) for policy in policies for name in policy.names
     )
-
-
-def _der(pem: str) -> bytes:
-    try:
-        return x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
-    except ValueError:
-        return b""  # without variables, as for a certificate that cannot be read in the gateway
 
 
 def _arn(scope: Scope) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, select
+from sqlalchemy import Connection, Row, Select, and_, delete, exists, func, insert, literal, or_, select, union_all
 
 from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope
-from handfast.core.identity.records import PolicyRecord
+from handfast.core.identity.records import PolicyRecord, PolicyTarget, TargetKind
 from handfast.core.identity.tags import Taggable, TaggedResource
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Page, PageRequest
@@ -15,12 +15,13 @@ from handfast.storage import certificates, tags
 from handfast.storage.certificates import in_scope
 from handfast.storage.journal import insert_or_ignore, record
 from handfast.storage.paging import Listing
-from handfast.storage.tables import certificate_policies, policies, policy_versions
+from handfast.storage.tables import Key, certificate_policies, policies, policy_versions, thing_group_policies
 from handfast.storage.tags import Tags
 
 _P = policies.c
 _V = policy_versions.c
 _C = certificate_policies.c
+_T = thing_group_policies.c
 
 _DEFAULT_VERSION = and_(
     _V.account_id == _P.account_id,
@@ -66,14 +67,16 @@ def create(connection: Connection, policy: PolicyRecord, given: Tags, cause: Cau
 
 def get(connection: Connection, scope: Scope, name: PolicyName) -> PolicyRecord | None:
     row = connection.execute(_SELECT.where(in_scope(_P, scope), _P.policy_name == name)).first()
-    return None if row is None else _policy(row)
+    return None if row is None else policy_record(row)
 
 
 def remove(connection: Connection, scope: Scope, name: PolicyName, cause: Cause) -> list[Change]:
     policy = get(connection, scope, name)
     if policy is None:
         raise StoreConflict("missing", f"Policy {name} does not exist")
-    if connection.execute(select(exists().where(in_scope(_C, scope), _C.policy_name == name))).scalar():
+    certificate = exists().where(in_scope(_C, scope), _C.policy_name == name)
+    group = exists().where(in_scope(_T, scope), _T.policy_name == name)
+    if connection.execute(select(or_(certificate, group))).scalar():
         raise StoreConflict("targets", f"Policy {name} is attached")
     versions = and_(in_scope(_V, scope), _V.policy_name == name)
     if connection.execute(select(func.count()).select_from(policy_versions).where(versions)).scalar_one() > 1:
@@ -85,10 +88,15 @@ def remove(connection: Connection, scope: Scope, name: PolicyName, cause: Cause)
     return record(connection, cause, Change(ChangeKind.POLICY, scope, name), before=before)
 
 
+def select_policies() -> Select[Any]:
+    """What `policy_record` reads: policies with the document of their default version."""
+    return _SELECT
+
+
 def list_page(connection: Connection, scope: Scope, page: PageRequest) -> Page[PolicyRecord]:
     listing = Listing("policies", scope, [_P.creation_date, _P.policy_name], page, ascending=page.ascending)
     rows, marker = listing.cut(connection.execute(listing.select(_SELECT.where(in_scope(_P, scope)))).all())
-    return Page([_policy(row) for row in rows], marker)
+    return Page([policy_record(row) for row in rows], marker)
 
 
 def attach(
@@ -100,7 +108,7 @@ def attach(
     limit: int,
     cause: Cause,
 ) -> list[Change]:
-    _require(connection, scope, name, "policy")
+    require(connection, scope, name, "policy")
     certificates.require_attachable(connection, scope, certificate_id)
     query = select(_C.policy_name).where(in_scope(_C, scope), _C.certificate_id == certificate_id)
     attached = set(connection.execute(query).scalars())
@@ -146,28 +154,45 @@ def attached_page(
     query = _SELECT.join(certificate_policies, joined).where(in_scope(_P, scope))
     listing = Listing("attached-policies", scope, [_P.policy_name], page, filters=[certificate_id])
     rows, marker = listing.cut(connection.execute(listing.select(query)).all())
-    return Page([_policy(row) for row in rows], marker)
+    return Page([policy_record(row) for row in rows], marker)
 
 
-def targets_page(connection: Connection, scope: Scope, name: PolicyName, page: PageRequest) -> Page[CertificateId]:
-    _require(connection, scope, name, "missing")
-    query = select(_C.certificate_id).where(in_scope(_C, scope), _C.policy_name == name)
-    listing = Listing("policy-targets", scope, [_C.certificate_id], page, filters=[name])
-    rows, marker = listing.cut(connection.execute(listing.select(query)).all())
-    return Page([CertificateId(row.certificate_id) for row in rows], marker)
+def targets_page(
+    connection: Connection, scope: Scope, name: PolicyName, page: PageRequest, *, kind: TargetKind | None
+) -> Page[PolicyTarget]:
+    require(connection, scope, name, "missing")
+    targets = union_all(
+        *[
+            select(literal(each.value, Key).label("kind"), column.label("name")).where(
+                in_scope(columns, scope), columns.policy_name == name
+            )
+            for each, columns, column in (
+                (TargetKind.CERTIFICATE, _C, _C.certificate_id),
+                (TargetKind.THING_GROUP, _T, _T.group_name),
+            )
+            if kind in (None, each)
+        ]
+    ).subquery()
+    order: list[Any] = [targets.c.kind, targets.c.name]
+    filters = [name, kind.value if kind is not None else None]
+    listing = Listing("policy-targets", scope, order, page, filters=filters)
+    rows, marker = listing.cut(connection.execute(listing.select(select(targets))).all())
+    return Page([PolicyTarget(TargetKind(row.kind), row.name) for row in rows], marker)
 
 
 def _tagged(name: PolicyName) -> TaggedResource:
     return TaggedResource(Taggable.POLICY, name)
 
 
-def _require(connection: Connection, scope: Scope, name: PolicyName, kind: str) -> None:
+def require(connection: Connection, scope: Scope, name: PolicyName, kind: str) -> None:
+    """StoreConflict(kind) when there is no such policy."""
     query = select(_P.default_version).where(in_scope(_P, scope), _P.policy_name == name)
     if connection.execute(query).scalar() is None:
         raise StoreConflict(kind, f"Policy {name} does not exist")
 
 
-def _policy(row: Row[*tuple[Any, ...]]) -> PolicyRecord:
+def policy_record(row: Row[*tuple[Any, ...]]) -> PolicyRecord:
+    """A row of `select_policies`."""
     return PolicyRecord(
         scope=Scope(AccountId(row.account_id), row.region),
         policy_name=PolicyName(row.policy_name),

@@ -56,6 +56,7 @@ from handfast.storage.before_upgrade import keep_copy
 from handfast.storage.migrate import upgrade
 from handfast.storage.migrations import HEAD
 from handfast.storage.secretbox import SecretBox
+from handfast.storage.sql_groups import GroupOperations
 from handfast.storage.sql_thing_types import ThingTypeOperations
 from handfast.storage.sqlite import SQLiteDatabase
 
@@ -64,7 +65,7 @@ _log = logging.getLogger(__name__)
 _SQLITE_SCHEME = "sqlite:///"
 
 
-class SQLStore(ThingTypeOperations):
+class SQLStore(ThingTypeOperations, GroupOperations):
     """The registry on SQLAlchemy Core. Make one with `open`; it owns its directory until `close`."""
 
     def __init__(self, database: SQLiteDatabase, box: SecretBox | None) -> None:
@@ -424,14 +425,19 @@ class SQLStore(ThingTypeOperations):
         return await self._write(lambda c: things.detach(c, scope, name, certificate_id, cause))
 
     async def thing_principals(
-        self, scope: Scope, name: ThingName, page: PageRequest
+        self, scope: Scope, name: ThingName, page: PageRequest, *, principal_type: ThingPrincipalType | None = None
     ) -> Page[tuple[CertificateId, ThingPrincipalType]]:
-        return await self._read(lambda c: things.principals_page(c, scope, name, page))
+        return await self._read(lambda c: things.principals_page(c, scope, name, page, principal_type))
 
     async def principal_things(
-        self, scope: Scope, certificate_id: CertificateId, page: PageRequest
+        self,
+        scope: Scope,
+        certificate_id: CertificateId,
+        page: PageRequest,
+        *,
+        principal_type: ThingPrincipalType | None = None,
     ) -> Page[tuple[ThingName, ThingPrincipalType]]:
-        return await self._read(lambda c: things.things_page(c, scope, certificate_id, page))
+        return await self._read(lambda c: things.things_page(c, scope, certificate_id, page, principal_type))
 
     # policies
 
@@ -461,9 +467,6 @@ class SQLStore(ThingTypeOperations):
         self, scope: Scope, certificate_id: CertificateId, page: PageRequest
     ) -> Page[PolicyRecord]:
         return await self._read(lambda c: policies.attached_page(c, scope, certificate_id, page))
-
-    async def policy_targets(self, scope: Scope, name: PolicyName, page: PageRequest) -> Page[CertificateId]:
-        return await self._read(lambda c: policies.targets_page(c, scope, name, page))
 
     # the audit trail
 

@@ -451,6 +451,86 @@ certificate_policies = Table(
     sqlite_with_rowid=False,
 )
 
+thing_groups = Table(
+    "thing_groups",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("group_name", Key, primary_key=True),
+    Column("group_id", Key, nullable=False),
+    Column("parent_name", Key, nullable=True),  # for good: a group never moves
+    Column("description", Text, nullable=True),
+    Column("attributes", Text, nullable=False),  # one JSON object
+    Column("version", BigInteger, nullable=False),
+    Column("creation_date", Instant, nullable=False),
+    ForeignKeyConstraint(
+        ["account_id", "region", "parent_name"],
+        ["thing_groups.account_id", "thing_groups.region", "thing_groups.group_name"],
+    ),
+    Index("ix_thing_groups_parent", "account_id", "region", "parent_name", "group_name"),
+)
+
+thing_group_ancestors = Table(  # every group with itself (distance 0), its parent (1) and so on to the root
+    "thing_group_ancestors",
+    metadata,
+    Column("account_id", Key, primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("group_name", Key, primary_key=True),
+    Column("ancestor_name", Key, primary_key=True),
+    Column("distance", Integer, nullable=False),
+    ForeignKeyConstraint(
+        ["account_id", "region", "group_name"],
+        ["thing_groups.account_id", "thing_groups.region", "thing_groups.group_name"],
+        name="fk_thing_group_ancestors_group",
+    ),
+    ForeignKeyConstraint(
+        ["account_id", "region", "ancestor_name"],
+        ["thing_groups.account_id", "thing_groups.region", "thing_groups.group_name"],
+        name="fk_thing_group_ancestors_ancestor",
+    ),
+    Index("ix_thing_group_ancestors_ancestor", "account_id", "region", "ancestor_name", "group_name"),
+    sqlite_with_rowid=False,
+)
+
+thing_group_members = Table(
+    "thing_group_members",
+    metadata,
+    Column("account_id", Key, primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("thing_name", Key, primary_key=True),
+    Column("group_name", Key, primary_key=True),
+    Column("root_name", Key, nullable=False),  # of the group's hierarchy
+    ForeignKeyConstraint(
+        ["account_id", "region", "thing_name"], ["things.account_id", "things.region", "things.thing_name"]
+    ),
+    ForeignKeyConstraint(
+        ["account_id", "region", "group_name"],
+        ["thing_groups.account_id", "thing_groups.region", "thing_groups.group_name"],
+    ),
+    # A thing is in one group of a hierarchy at most.
+    Index("uq_thing_group_members_hierarchy", "account_id", "region", "thing_name", "root_name", unique=True),
+    Index("ix_thing_group_members_group", "account_id", "region", "group_name", "thing_name"),
+    sqlite_with_rowid=False,
+)
+
+thing_group_policies = Table(
+    "thing_group_policies",
+    metadata,
+    Column("account_id", Key, primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("group_name", Key, primary_key=True),
+    Column("policy_name", Key, primary_key=True),
+    ForeignKeyConstraint(
+        ["account_id", "region", "group_name"],
+        ["thing_groups.account_id", "thing_groups.region", "thing_groups.group_name"],
+    ),
+    ForeignKeyConstraint(
+        ["account_id", "region", "policy_name"], ["policies.account_id", "policies.region", "policies.policy_name"]
+    ),
+    Index("ix_thing_group_policies_policy", "account_id", "region", "policy_name", "group_name"),
+    sqlite_with_rowid=False,
+)
+
 audit = Table(  # append-only: triggers refuse UPDATE and DELETE
     "audit",  # the columns from `at` to `after` in the order of core.identity.audit_chain.AuditFields
     metadata,

@@ -6,14 +6,14 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, delete, exists, insert, or_, select, update
 
 from handfast.core.identity.ids import AccountId, BillingGroupName, CertificateId, Scope, ThingName
 from handfast.core.identity.records import ThingPrincipalType, ThingRecord
 from handfast.core.identity.things import ThingEdit, edited
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Page, PageRequest
-from handfast.storage import billing_groups, certificates, thing_types
+from handfast.storage import billing_groups, certificates, thing_group_members, thing_types
 from handfast.storage.certificates import in_scope
 from handfast.storage.journal import insert_or_ignore, record
 from handfast.storage.paging import Listing
@@ -152,9 +152,10 @@ def remove(
         raise StoreConflict("version", f"Thing {name} is at version {thing.version}", version=thing.version)
     if connection.execute(select(exists().where(in_scope(_P, scope), _P.thing_name == name))).scalar():
         raise StoreConflict("principals", f"Principals are attached to thing {name}")
+    left = thing_group_members.leave_all(connection, scope, name, cause)
     connection.execute(delete(thing_attributes).where(in_scope(_A, scope), _A.thing_name == name))
     connection.execute(delete(things).where(in_scope(_T, scope), _T.thing_name == name))
-    return record(connection, cause, Change(ChangeKind.THING, scope, name), before=_facts(thing))
+    return left + record(connection, cause, Change(ChangeKind.THING, scope, name), before=_facts(thing))
 
 
 def attach(
@@ -206,11 +207,18 @@ def detach(
 
 
 def principals_page(
-    connection: Connection, scope: Scope, name: ThingName, page: PageRequest
+    connection: Connection,
+    scope: Scope,
+    name: ThingName,
+    page: PageRequest,
+    principal_type: ThingPrincipalType | None,
 ) -> Page[tuple[CertificateId, ThingPrincipalType]]:
     _require(connection, scope, name, "missing")
-    query = select(_P.certificate_id, _P.thing_principal_type).where(in_scope(_P, scope), _P.thing_name == name)
-    listing = Listing("thing-principals", scope, [_P.certificate_id], page, filters=[name])
+    query: Select[Any] = select(_P.certificate_id, _P.thing_principal_type).where(
+        in_scope(_P, scope), _P.thing_name == name
+    )
+    query = _of_type(query, principal_type)
+    listing = Listing("thing-principals", scope, [_P.certificate_id], page, filters=[name, principal_type])
     rows, marker = listing.cut(connection.execute(listing.select(query)).all())
     return Page(
         [(CertificateId(row.certificate_id), ThingPrincipalType(row.thing_principal_type)) for row in rows], marker
@@ -218,13 +226,18 @@ def principals_page(
 
 
 def things_page(
-    connection: Connection, scope: Scope, certificate_id: CertificateId, page: PageRequest
+    connection: Connection,
+    scope: Scope,
+    certificate_id: CertificateId,
+    page: PageRequest,
+    principal_type: ThingPrincipalType | None,
 ) -> Page[tuple[ThingName, ThingPrincipalType]]:
     certificates.require(connection, scope, certificate_id)
-    query = select(_P.thing_name, _P.thing_principal_type).where(
+    query: Select[Any] = select(_P.thing_name, _P.thing_principal_type).where(
         in_scope(_P, scope), _P.certificate_id == certificate_id
     )
-    listing = Listing("principal-things", scope, [_P.thing_name], page, filters=[certificate_id])
+    query = _of_type(query, principal_type)
+    listing = Listing("principal-things", scope, [_P.thing_name], page, filters=[certificate_id, principal_type])
     rows, marker = listing.cut(connection.execute(listing.select(query)).all())
     return Page([(ThingName(row.thing_name), ThingPrincipalType(row.thing_principal_type)) for row in rows], marker)
 
@@ -234,6 +247,10 @@ def _found(connection: Connection, scope: Scope, name: ThingName) -> ThingRecord
     if thing is None:
         raise StoreConflict("missing", f"Thing {name} does not exist")
     return thing
+
+
+def _of_type(query: Select[Any], principal_type: ThingPrincipalType | None) -> Select[Any]:
+    return query if principal_type is None else query.where(_P.thing_principal_type == principal_type.value)
 
 
 def _require(connection: Connection, scope: Scope, name: ThingName, kind: str) -> None:

@@ -99,6 +99,18 @@ OPERATIONS = [
     "ListTagsForResource",
     "DescribeEventConfigurations",
     "UpdateEventConfigurations",
+    "ListThingPrincipalsV2",
+    "ListPrincipalThingsV2",
+    "CreateThingGroup",
+    "DescribeThingGroup",
+    "UpdateThingGroup",
+    "DeleteThingGroup",
+    "ListThingGroups",
+    "AddThingToThingGroup",
+    "RemoveThingFromThingGroup",
+    "UpdateThingGroupsForThing",
+    "ListThingsInThingGroup",
+    "ListThingGroupsForThing",
     "CreatePolicy",
     "GetPolicy",
     "DeletePolicy",
@@ -107,6 +119,17 @@ OPERATIONS = [
     "DetachPolicy",
     "ListAttachedPolicies",
     "ListTargetsForPolicy",
+    "AttachPrincipalPolicy",
+    "DetachPrincipalPolicy",
+    "ListPrincipalPolicies",
+    "ListPolicyPrincipals",
+    "CreatePolicyVersion",
+    "GetPolicyVersion",
+    "ListPolicyVersions",
+    "SetDefaultPolicyVersion",
+    "DeletePolicyVersion",
+    "GetEffectivePolicies",
+    "TestAuthorization",
     "DescribeEndpoint",
 ]
 VALUES: dict[str, Any] = {
@@ -128,11 +151,20 @@ VALUES: dict[str, Any] = {
     "resource_arn": f"arn:aws:iot:{SCOPE.region}:{SCOPE.account}:policy/allow",
     "tags": [{"key": "a", "value": "b"}],
     "tag_keys": ["a"],
+    "policy_version_id": "1",
+    "thing_group_name": "hall",
+    "thing_group_properties": {"thing_group_description": "the hall"},
+    "auth_infos": [{"action_type": "PUBLISH", "resources": [f"arn:aws:iot:{SCOPE.region}:{SCOPE.account}:topic/t"]}],
 }
 MORE: dict[str, dict[str, Any]] = {  # what the model does not require and the operation does
     "RegisterCACertificate": {"certificate_mode": "SNI_ONLY"},  # without a mode, the verification certificate
     "AddThingToBillingGroup": {"billing_group_name": "home", "thing_name": "lamp"},
     "RemoveThingFromBillingGroup": {"billing_group_name": "home", "thing_name": "lamp"},
+    "AddThingToThingGroup": {"thing_group_name": "hall", "thing_name": "lamp"},
+    "RemoveThingFromThingGroup": {"thing_group_name": "hall", "thing_name": "lamp"},
+    "UpdateThingGroupsForThing": {"thing_name": "lamp"},
+    "GetEffectivePolicies": {"principal": ARN},
+    "TestAuthorization": {"principal": ARN},
 }
 
 
@@ -150,9 +182,10 @@ async def refusal(plane: Plane, operation: str, **members: Any) -> ServiceError:
 
 
 async def settled(plane: Plane) -> None:
-    """One certificate, thing and policy, attached to nothing."""
+    """One certificate, thing, group and policy, attached to nothing."""
     await plane.store.insert_certificate(certificate(1), cause())
     await plane.call("CreateThing", thing_name="lamp")
+    await plane.call("CreateThingGroup", thing_group_name="hall")
     await plane.call("CreatePolicy", policy_name="allow", policy_document=ALLOW)
     plane.notified.clear()
 
@@ -227,6 +260,9 @@ async def test_every_operation_answers_in_the_models_members_and_never_with_none
     members = required(operation)
     if operation == "CreatePolicy":
         members["policy_name"] = "another"
+    if operation == "DeletePolicyVersion":
+        await plane.call("CreatePolicyVersion", policy_name="allow", policy_document=ALLOW)
+        members["policy_version_id"] = "2"
     if operation in ("DeleteThing", "DeleteCertificate", "DeletePolicy"):
         await plane.call("DetachThingPrincipal", thing_name="lamp", principal=ARN)
         await plane.call("DetachPolicy", policy_name="allow", target=ARN)
@@ -281,6 +317,25 @@ NOT_FOUND_ELSEWHERE = [
     "DetachThingPrincipal",
     "ListThingPrincipals",
     "ListPrincipalThings",
+    "ListThingPrincipalsV2",
+    "ListPrincipalThingsV2",
+    "DescribeThingGroup",
+    "UpdateThingGroup",
+    "AddThingToThingGroup",
+    "RemoveThingFromThingGroup",
+    "UpdateThingGroupsForThing",
+    "ListThingsInThingGroup",
+    "ListThingGroupsForThing",
+    "AttachPrincipalPolicy",
+    "DetachPrincipalPolicy",
+    "ListPrincipalPolicies",
+    "ListPolicyPrincipals",
+    "CreatePolicyVersion",
+    "GetPolicyVersion",
+    "ListPolicyVersions",
+    "SetDefaultPolicyVersion",
+    "DeletePolicyVersion",
+    "GetEffectivePolicies",
     "GetPolicy",
     "DeletePolicy",
     "AttachPolicy",

@@ -47,8 +47,8 @@ def test_a_certificate_of_another_scope_is_not_found(scope: object) -> None:
         principal_certificate(SCOPE, certificate_arn(scope, ID))  # type: ignore[arg-type]
 
 
-def test_a_thing_group_is_not_found_because_none_exists() -> None:
-    with pytest.raises(ResourceNotFoundError, match="Thing group g does not exist"):
+def test_a_thing_group_is_no_principal() -> None:
+    with pytest.raises(InvalidRequestError, match="The given ARN does not represent a cert"):
         principal_certificate(SCOPE, "arn:aws:iot:us-east-1:123456789012:thinggroup/g")
 
 

@@ -242,7 +242,7 @@ async def test_a_read_that_began_before_a_policy_changed_is_read_again() -> None
     principal = await loading
     await applying
     assert principal is not None
-    assert ["2"] == [policy.version_id for policy in principal.policies]
+    assert ["2"] == [policy.version_id for policy in principal.policies_for(None)]
 
 
 async def test_two_changes_at_once_end_with_the_later_one() -> None:
@@ -360,7 +360,7 @@ async def test_it_follows_the_real_store(tmp_path: Path) -> None:
         principal = await cache.load(key)
         assert principal is not None
         assert principal.usable
-        assert [] == principal.policies
+        assert [] == principal.policies_for(None)
         await cache.apply(await store.create_policy(registry.policy(), registry.cause()))
         await cache.apply(
             await store.attach_policy(
@@ -369,7 +369,7 @@ async def test_it_follows_the_real_store(tmp_path: Path) -> None:
         )
         principal = await cache.load(key)
         assert principal is not None
-        assert ["allow"] == [policy.name for policy in principal.policies]
+        assert ["allow"] == [policy.name for policy in principal.policies_for(None)]
         await cache.apply(await store.set_account_status(SCOPE.account, AccountStatus.DISABLED, registry.cause()))
         principal = await cache.load(key)
         assert principal is not None

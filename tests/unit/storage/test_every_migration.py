@@ -77,6 +77,8 @@ REALISTIC: Mapping[str, Callable[[int], Any]] = {
 def value(table: Table, column: Any, number: int) -> Any:
     """What the column holds in the Nth row of the table."""
     for key in column.foreign_keys:
+        if key.column is column:  # of a table whose rows refer to rows of the same account
+            continue
         return value(key.column.table, key.column, number)
     if column.nullable and number % 2 and not column.primary_key:
         return None

@@ -10,9 +10,11 @@ from handfast.core.identity.ids import (
     CertificateId,
     PolicyName,
     Scope,
+    ThingGroupName,
     ThingName,
     ThingTypeName,
 )
+from handfast.core.identity.records import PolicyTarget, TargetKind
 from handfast.errors import InvalidRequestError, ResourceNotFoundError
 
 _HEX = frozenset(string.hexdigits)
@@ -47,6 +49,11 @@ def thing_type_arn(scope: Scope, thing_type_name: ThingTypeName) -> str:
 def billing_group_arn(scope: Scope, billing_group_name: BillingGroupName) -> str:
     """`arn:aws:iot:{region}:{account}:billinggroup/{billingGroupName}`."""
     return f"arn:aws:iot:{scope.region}:{scope.account}:billinggroup/{billing_group_name}"
+
+
+def thing_group_arn(scope: Scope, group_name: ThingGroupName) -> str:
+    """`arn:aws:iot:{region}:{account}:thinggroup/{thingGroupName}`."""
+    return f"arn:aws:iot:{scope.region}:{scope.account}:thinggroup/{group_name}"
 
 
 def named_in_arn(scope: Scope, arn: str, kind: str, what: str) -> str:
@@ -98,30 +105,57 @@ def fold_certificate_id(text: str) -> CertificateId:
 
 def principal_certificate(scope: Scope, text: str) -> CertificateId:
     """
-    The certificate of this scope that a principal or policy target names.
+    The certificate of this scope that a principal names.
 
     Raises:
         InvalidRequestError: Not the ARN of a certificate, or a kind of
             principal that is not supported (an Amazon Cognito identity).
-        ResourceNotFoundError: A certificate of another account or region, or a
-            thing group: nothing of that name is here.
+        ResourceNotFoundError: A certificate of another account or region.
     """
-    # arn:partition:service:region:account:resource, of which only the resource may hold further colons
-    parts = text.split(":", 5)
-    if len(parts) != 6 or parts[0] != "arn":
-        raise InvalidRequestError(
-            "The principal must be a certificate ARN (arn:aws:iot:REGION:ACCOUNT:cert/ID); "
-            "Amazon Cognito identities are not supported"
-        )
-    _, partition, service, region, account, resource = parts
-    kind, separator, name = resource.partition("/")
-    if partition != "aws" or service != "iot" or not separator or not name:
-        raise InvalidRequestError("The principal must be a certificate ARN: arn:aws:iot:REGION:ACCOUNT:cert/ID")
-    if kind == "thinggroup":
-        raise ResourceNotFoundError(f"Thing group {name} does not exist")
-    if kind != "cert":
+    where, kind, name = _resource(text, "principal", "a certificate ARN (arn:aws:iot:REGION:ACCOUNT:cert/ID)")
+    if kind != TargetKind.CERTIFICATE:
         raise InvalidRequestError("The given ARN does not represent a cert")
+    return _certificate_of(scope, where, name)
+
+
+def policy_target(scope: Scope, text: str) -> PolicyTarget:
+    """
+    The certificate or thing group of this scope that a policy is, or is to be, attached to.
+
+    Raises:
+        InvalidRequestError: Neither's ARN, or an Amazon Cognito identity.
+        ResourceNotFoundError: Of another account or region.
+    """
+    expected = (
+        "the ARN of a certificate or of a thing group (arn:aws:iot:REGION:ACCOUNT:cert/ID or "
+        "arn:aws:iot:REGION:ACCOUNT:thinggroup/NAME)"
+    )
+    where, kind, name = _resource(text, "target", expected)
+    if kind == TargetKind.CERTIFICATE:
+        return PolicyTarget(TargetKind.CERTIFICATE, _certificate_of(scope, where, name))
+    if kind != TargetKind.THING_GROUP:
+        raise InvalidRequestError(f"The target must be {expected}")
+    if where != scope:
+        raise ResourceNotFoundError(f"Thing group {text} does not exist in this account and region")
+    return PolicyTarget(TargetKind.THING_GROUP, name)
+
+
+def target_arn(scope: Scope, target: PolicyTarget) -> str:
+    """The ARN that `policy_target` reads."""
+    return f"arn:aws:iot:{scope.region}:{scope.account}:{target.kind}/{target.name}"
+
+
+def _certificate_of(scope: Scope, where: Scope, name: str) -> CertificateId:
     certificate_id = fold_certificate_id(name)
-    if Scope(AccountId(account), region) != scope:
+    if where != scope:
         raise ResourceNotFoundError(f"Certificate {certificate_id} does not exist in this account and region")
     return certificate_id
+
+
+def _resource(text: str, what: str, expected: str) -> tuple[Scope, str, str]:
+    try:
+        return resource_in_arn(text)
+    except InvalidRequestError:
+        raise InvalidRequestError(
+            f"The {what} must be {expected}; Amazon Cognito identities are not supported"
+        ) from None

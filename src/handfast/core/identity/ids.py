@@ -14,6 +14,7 @@ ThingName = NewType("ThingName", str)
 PolicyName = NewType("PolicyName", str)
 ThingTypeName = NewType("ThingTypeName", str)
 BillingGroupName = NewType("BillingGroupName", str)
+ThingGroupName = NewType("ThingGroupName", str)
 TopicName = NewType("TopicName", str)
 TopicFilter = NewType("TopicFilter", str)
 

@@ -6,8 +6,9 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
-from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope, ThingName
+from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope, ThingGroupName, ThingName
 
 
 class CertificateStatus(StrEnum):
@@ -173,13 +174,54 @@ class PolicyRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttachedThing:
-    """A thing as a principal sees it."""
+class PolicyVersionRecord:
+    """One version of a policy; `generation_id` is the policy's. Ids are decimal and never come back."""
 
-    thing_name: ThingName
-    thing_type_name: str | None
-    attributes: Mapping[str, str]
-    thing_principal_type: ThingPrincipalType
+    scope: Scope
+    policy_name: PolicyName
+    version_id: str
+    document: str
+    is_default: bool
+    creation_date: dt.datetime
+    generation_id: str
+
+
+class TargetKind(StrEnum):
+    """What a policy can be attached to."""
+
+    CERTIFICATE = "cert"
+    THING_GROUP = "thinggroup"
+
+
+class PolicyTarget(NamedTuple):
+    """What a policy is attached to: a certificateId or the name of a thing group."""
+
+    kind: TargetKind
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThingGroupRecord:
+    """
+    A static thing group. `version` starts at 1.
+
+    `ancestors` leads from the root to the parent. The store knows it: of a
+    group that is to be created only the parent counts.
+    """
+
+    scope: Scope
+    group_name: ThingGroupName
+    group_id: str
+    ancestors: tuple[ThingGroupName, ...] = ()
+    description: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    version: int = 1
+    creation_date: dt.datetime
+
+    @property
+    def parent_group_name(self) -> ThingGroupName | None:
+        """None for a root."""
+        return self.ancestors[-1] if self.ancestors else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +231,30 @@ class AttachedPolicy:
     policy_name: PolicyName
     version_id: str
     document: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachedGroup:
+    """
+    A group that a thing is in, itself or through a descendant, with the policies attached to this very group.
+
+    `group_id` tells it from another group of the same name, made after it was deleted.
+    """
+
+    group_name: ThingGroupName
+    group_id: str
+    policies: tuple[AttachedPolicy, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachedThing:
+    """A thing as a principal sees it. `groups`: those that it is in, with all of their ancestors, by name."""
+
+    thing_name: ThingName
+    thing_type_name: str | None
+    attributes: Mapping[str, str]
+    thing_principal_type: ThingPrincipalType
+    groups: tuple[AttachedGroup, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ class Taggable(StrEnum):
     POLICY = "policy"
     THING_TYPE = "thingtype"
     BILLING_GROUP = "billinggroup"
+    THING_GROUP = "thinggroup"
 
 
 class TaggedResource(NamedTuple):

@@ -10,8 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Generic, NamedTuple, NewType, Protocol, TypeAlias, TypeVar
+from typing import Protocol
 
 from handfast.core.identity.audit_chain import AuditHead, AuditRow
 from handfast.core.identity.events import CommittedChange, EventConfigurationsRecord, EventType
@@ -19,7 +18,6 @@ from handfast.core.identity.ids import (
     AccountId,
     BillingGroupName,
     CertificateId,
-    PolicyName,
     Scope,
     ThingName,
     ThingTypeName,
@@ -34,7 +32,6 @@ from handfast.core.identity.records import (
     CertificateRecord,
     CertificateStatus,
     EndpointRecord,
-    PolicyRecord,
     PrincipalRecord,
     ThingPrincipalType,
     ThingRecord,
@@ -45,74 +42,17 @@ from handfast.core.identity.rotation import RotationEnd, RotationRecord, Rotatio
 from handfast.core.identity.tags import TaggedResource
 from handfast.core.identity.things import BillingGroupRecord, ThingEdit, ThingTypeProperties, ThingTypeRecord
 from handfast.errors import StoreConflict
-
-T = TypeVar("T")
-Cursor = NewType("Cursor", str)
-"""Opaque: compare for equality, hand back, nothing else."""
-
-
-class ChangeKind(StrEnum):
-    """What a change row is about; `Change.subject` is named in brackets."""
-
-    ACCOUNT = "account"  # [account id]
-    ACCESS_KEY = "access_key"  # [access key id]
-    ENDPOINT = "endpoint"  # [prefix]
-    CERTIFICATE = "certificate"  # [certificateId] registered, status, owner, deleted
-    CA_CERTIFICATE = "ca_certificate"  # [certificateId] registered, status, auto-registration, deleted
-    REGISTRATION_CODE = "registration_code"  # [account id] made, deleted
-    PRINCIPAL_POLICIES = "principal_policies"  # [certificateId] a policy attached or detached
-    PRINCIPAL_THINGS = "principal_things"  # [certificateId] a thing attached or detached
-    POLICY = "policy"  # [policy name] created, new default, deleted
-    THING = "thing"  # [thing name] created, updated (its type and billing group too), deleted
-    THING_TYPE = "thing_type"  # [thing type name] created, updated, deprecated, deleted
-    BILLING_GROUP = "billing_group"  # [billing group name] created, updated, deleted
-    TAGS = "tags"  # [kind/name of the resource, as in its ARN] set, removed
-    EVENT_CONFIGURATIONS = "event_configurations"  # [account id] an event type enabled or disabled
-    ROTATION = "rotation"  # [certificateId of the successor] begun, ended
-
-
-class Change(NamedTuple):
-    """A committed change of the registry: a hint for caches; the Store is the truth."""
-
-    kind: ChangeKind
-    scope: Scope | None
-    subject: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cause:
-    """Who did it, for the audit row: an ARN-like principal, the peer's address, the operation, the request id."""
-
-    actor: str
-    address: str
-    operation: str
-    request_id: str
-    at: dt.datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageRequest:
-    """One page: at most `limit` items after the opaque `marker`. A marker that is not ours: StoreConflict("marker")."""
-
-    limit: int
-    marker: str | None = None
-    ascending: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """`marker` is None on the last page; markers are standard base64 and survive inserts between pages."""
-
-    items: Sequence[T]
-    marker: str | None = None
-
-
-Tags: TypeAlias = Mapping[str, str]
-"""The tags of a resource by key."""
-NO_TAGS: Tags = {}
-
-Span: TypeAlias = tuple[dt.datetime | None, dt.datetime | None]
-"""From the first instant, inclusive, to before the second; None is without end."""
+from handfast.ports.policies import PolicyStore
+from handfast.ports.thing_groups import ThingGroupStore
+from handfast.ports.values import NO_TAGS as NO_TAGS
+from handfast.ports.values import Cause as Cause
+from handfast.ports.values import Change as Change
+from handfast.ports.values import ChangeKind as ChangeKind
+from handfast.ports.values import Cursor as Cursor
+from handfast.ports.values import Page as Page
+from handfast.ports.values import PageRequest as PageRequest
+from handfast.ports.values import Span as Span
+from handfast.ports.values import Tags as Tags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +77,7 @@ class AuditSource(Protocol):
         ...
 
 
-class Store(AuditSource, Protocol):
+class Store(AuditSource, ThingGroupStore, PolicyStore, Protocol):
     """
     The registry. One method is one transaction, durable on return.
 
@@ -382,7 +322,7 @@ class Store(AuditSource, Protocol):
     ) -> Page[ThingRecord]: ...
     async def delete_thing(
         self, scope: Scope, name: ThingName, *, expected_version: int | None, cause: Cause
-    ) -> list[Change]: ...  # "missing", "version", "principals"
+    ) -> list[Change]: ...  # with its memberships of groups; "missing", "version", "principals"
     async def attach_thing(
         self,
         scope: Scope,
@@ -395,10 +335,15 @@ class Store(AuditSource, Protocol):
         self, scope: Scope, name: ThingName, certificate_id: CertificateId, cause: Cause
     ) -> list[Change]: ...  # "thing", "certificate" missing; detaching what is not attached changes nothing
     async def thing_principals(
-        self, scope: Scope, name: ThingName, page: PageRequest
+        self, scope: Scope, name: ThingName, page: PageRequest, *, principal_type: ThingPrincipalType | None = None
     ) -> Page[tuple[CertificateId, ThingPrincipalType]]: ...  # "missing"
     async def principal_things(
-        self, scope: Scope, certificate_id: CertificateId, page: PageRequest
+        self,
+        scope: Scope,
+        certificate_id: CertificateId,
+        page: PageRequest,
+        *,
+        principal_type: ThingPrincipalType | None = None,
     ) -> Page[tuple[ThingName, ThingPrincipalType]]: ...  # "missing"
 
     # thing types
@@ -467,26 +412,6 @@ class Store(AuditSource, Protocol):
     ) -> tuple[list[CommittedChange], int]:
         """Up to `limit` changes of these kinds after the audit row `sequence`, and where to go on."""
         ...
-
-    # policies
-    async def create_policy(
-        self, policy: PolicyRecord, cause: Cause, *, tags: Tags = NO_TAGS
-    ) -> list[Change]: ...  # "exists"
-    async def policy(self, scope: Scope, name: PolicyName) -> PolicyRecord | None: ...
-    async def delete_policy(self, scope: Scope, name: PolicyName, cause: Cause) -> list[Change]: ...
-    async def list_policies(self, scope: Scope, page: PageRequest) -> Page[PolicyRecord]: ...
-    async def attach_policy(
-        self, scope: Scope, name: PolicyName, certificate_id: CertificateId, *, limit: int, cause: Cause
-    ) -> list[Change]: ...  # "policy", "certificate" missing; "status" (PENDING_TRANSFER); "limit"
-    async def detach_policy(
-        self, scope: Scope, name: PolicyName, certificate_id: CertificateId, cause: Cause
-    ) -> list[Change]: ...
-    async def attached_policies(
-        self, scope: Scope, certificate_id: CertificateId, page: PageRequest
-    ) -> Page[PolicyRecord]: ...  # "missing"
-    async def policy_targets(
-        self, scope: Scope, name: PolicyName, page: PageRequest
-    ) -> Page[CertificateId]: ...  # "missing"
 
     # the audit trail
     async def audit_events(self, query: AuditQuery, page: PageRequest) -> Page[AuditRow]:
