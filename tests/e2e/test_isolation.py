@@ -14,7 +14,7 @@ import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from botocore.exceptions import ClientError
@@ -43,6 +43,7 @@ class Names:
     policy: str
     thing_type: str
     billing_group: str
+    thing_group: str
     markers: dict[str, str]
 
     def named(self, kind: str, name: str) -> str:
@@ -55,6 +56,7 @@ class Names:
             self.named("cacert", self.ca_id),
             self.named("thingtype", self.thing_type),
             self.named("billinggroup", self.billing_group),
+            self.named("thinggroup", self.thing_group),
         ]
 
     @property
@@ -63,7 +65,7 @@ class Names:
 
     def secrets(self) -> list[str]:
         """What no answer to a stranger may hold but what the stranger himself has named."""
-        named = [self.thing, self.policy, self.thing_type, self.billing_group]
+        named = [self.thing, self.policy, self.thing_type, self.billing_group, self.thing_group]
         return [self.account, self.certificate_id, self.offered_id, self.ca_id, *named]
 
 
@@ -76,6 +78,7 @@ class Caller:
     thing: str
     policy: str
     billing_group: str
+    thing_group: str
 
 
 Call = Callable[[Names, Caller], dict[str, Any]]
@@ -117,7 +120,25 @@ def _tagged(**members: Any) -> list[Call]:
     def call(number: int) -> Call:
         return lambda their, _my: {"resourceArn": their.tagged()[number]} | members
 
-    return [call(number) for number in range(4)]
+    return [call(number) for number in range(5)]
+
+
+def _group(**members: Any) -> Call:
+    return lambda their, _my: {"thingGroupName": their.thing_group} | members
+
+
+def _version(**members: Any) -> Call:
+    return lambda their, _my: {"policyName": their.policy} | members
+
+
+def _authorization(asked: Literal["principal", "policyNamesToAdd", "policyNamesToSkip"]) -> Call:
+    def call(their: Names, my: Caller) -> dict[str, Any]:
+        region = my.iot.meta.region_name
+        resource = f"arn:aws:iot:{region}:{my.arn.split(':')[4]}:topic/t"
+        named = {"principal": their.arn} if asked == "principal" else {"principal": my.arn, asked: [their.policy]}
+        return {"authInfos": [{"actionType": "PUBLISH", "resources": [resource]}], "clientId": their.thing} | named
+
+    return call
 
 
 MEMBERSHIPS: list[Call] = [
@@ -131,13 +152,72 @@ MEMBERSHIPS: list[Call] = [
     lambda their, my: {"billingGroupName": my.billing_group, "thingArn": their.named("thing", their.thing)},
 ]
 
+GROUP_MEMBERSHIPS: list[Call] = [
+    lambda their, _my: {"thingGroupName": their.thing_group, "thingName": their.thing},
+    lambda their, my: {"thingGroupName": their.thing_group, "thingName": my.thing},
+    lambda their, my: {"thingGroupArn": their.named("thinggroup", their.thing_group), "thingName": my.thing},
+    lambda their, my: {"thingGroupName": my.thing_group, "thingName": their.thing},
+    lambda their, my: {"thingGroupName": my.thing_group, "thingArn": their.named("thing", their.thing)},
+]
+
 CALLS: dict[str, list[Call]] = {
     "AcceptCertificateTransfer": [_certificate(), _offered(), _offered(setAsActive=True)],
     "AddThingToBillingGroup": MEMBERSHIPS,
     "AttachPolicy": [
         lambda their, my: {"policyName": my.policy, "target": their.arn},
+        lambda their, my: {"policyName": my.policy, "target": their.named("thinggroup", their.thing_group)},
         lambda their, my: {"policyName": their.policy, "target": my.arn},
         lambda their, _my: {"policyName": their.policy, "target": their.arn},
+    ],
+    "AddThingToThingGroup": GROUP_MEMBERSHIPS,
+    "AttachPrincipalPolicy": [
+        lambda their, my: {"policyName": my.policy, "principal": their.arn},
+        lambda their, my: {"policyName": their.policy, "principal": my.arn},
+    ],
+    "CreatePolicyVersion": [_version(policyDocument=json.dumps(ALLOW_ALL), setAsDefault=True)],
+    "CreateThingGroup": [
+        _group(),
+        lambda their, my: {"thingGroupName": f"{my.thing_group}-2", "parentGroupName": their.thing_group},
+    ],
+    "DeletePolicyVersion": [_version(policyVersionId="2")],
+    "DeleteThingGroup": [_group(), _group(expectedVersion=7)],
+    "DescribeThingGroup": [_group()],
+    "DetachPrincipalPolicy": [
+        lambda their, my: {"policyName": my.policy, "principal": their.arn},
+        lambda their, my: {"policyName": their.policy, "principal": my.arn},
+        lambda their, _my: {"policyName": their.policy, "principal": their.arn},
+    ],
+    "GetEffectivePolicies": [
+        lambda their, _my: {"principal": their.arn},
+        lambda their, _my: {"thingName": their.thing},
+        lambda their, my: {"principal": my.arn, "thingName": their.thing},
+    ],
+    "GetPolicyVersion": [_version(policyVersionId="1")],
+    "ListPolicyPrincipals": [_version()],
+    "ListPolicyVersions": [_version()],
+    "ListPrincipalPolicies": [lambda their, _my: {"principal": their.arn}],
+    "ListPrincipalThingsV2": [lambda their, _my: {"principal": their.arn}],
+    "ListThingGroups": [
+        _nothing,
+        _token("ListThingGroups"),
+        lambda their, _my: {"parentGroup": their.thing_group},
+        lambda their, _my: {"namePrefixFilter": their.thing_group},
+    ],
+    "ListThingGroupsForThing": [lambda their, _my: {"thingName": their.thing}],
+    "ListThingPrincipalsV2": [lambda their, _my: {"thingName": their.thing}],
+    "ListThingsInThingGroup": [_group(), _group(recursive=True)],
+    "RemoveThingFromThingGroup": GROUP_MEMBERSHIPS,
+    "SetDefaultPolicyVersion": [_version(policyVersionId="2")],
+    "TestAuthorization": [
+        _authorization("principal"),
+        _authorization("policyNamesToAdd"),
+        _authorization("policyNamesToSkip"),
+    ],
+    "UpdateThingGroup": [_group(thingGroupProperties={"thingGroupDescription": "yours"})],
+    "UpdateThingGroupsForThing": [
+        lambda their, my: {"thingName": my.thing, "thingGroupsToAdd": [their.thing_group]},
+        lambda their, my: {"thingName": my.thing, "thingGroupsToRemove": [their.thing_group]},
+        lambda their, my: {"thingName": their.thing, "thingGroupsToAdd": [my.thing_group]},
     ],
     "AttachThingPrincipal": [
         lambda their, my: {"thingName": my.thing, "principal": their.arn},
@@ -182,7 +262,10 @@ CALLS: dict[str, list[Call]] = {
     ],
     "GetPolicy": [lambda their, _my: {"policyName": their.policy}],
     "GetRegistrationCode": [_nothing],
-    "ListAttachedPolicies": [lambda their, _my: {"target": their.arn}],
+    "ListAttachedPolicies": [
+        lambda their, _my: {"target": their.arn},
+        lambda their, _my: {"target": their.named("thinggroup", their.thing_group), "recursive": True},
+    ],
     "ListBillingGroups": [_nothing, _token("ListBillingGroups")],
     "ListCACertificates": [_nothing, _marker("ListCACertificates")],
     "ListCertificates": [_nothing, _marker("ListCertificates")],
@@ -237,6 +320,7 @@ UNDO: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "CreatePolicy": lambda iot, made: iot.delete_policy(policyName=made["policyName"]),
     "CreateThing": lambda iot, made: iot.delete_thing(**made),
     "CreateBillingGroup": lambda iot, made: iot.delete_billing_group(**made),
+    "CreateThingGroup": lambda iot, made: iot.delete_thing_group(thingGroupName=made["thingGroupName"]),
 }
 """A name of one's own that happens to be another's too is taken back, so that the next call finds none again."""
 
@@ -266,10 +350,12 @@ class Owner:
             iot.transfer_certificate(certificateId=each, targetAwsAccount=other.account)
         register_ca(iot, own_ca())
         thing, policy = f"their-thing-{uuid.uuid4().hex}", f"their-policy-{uuid.uuid4().hex}"
+        thing_group = f"their-things-{uuid.uuid4().hex}"
         thing_type, billing_group = f"their-type-{uuid.uuid4().hex}", f"their-group-{uuid.uuid4().hex}"
         for suffix in ("", "-2"):
             iot.create_thing_type(thingTypeName=thing_type + suffix)
             iot.create_billing_group(billingGroupName=billing_group + suffix)
+            iot.create_thing_group(thingGroupName=thing_group + suffix)
         for suffix in ("", "-2"):
             iot.create_thing(thingName=thing + suffix, attributePayload={"attributes": {"of": "me"}})
             iot.create_policy(policyName=policy + suffix, policyDocument=json.dumps(ALLOW_ALL))
@@ -286,7 +372,9 @@ class Owner:
             policy=policy,
             thing_type=thing_type,
             billing_group=billing_group,
+            thing_group=thing_group,
             markers={
+                "ListThingGroups": iot.list_thing_groups(maxResults=1)["nextToken"],
                 "ListBillingGroups": iot.list_billing_groups(maxResults=1)["nextToken"],
                 "ListThingTypes": iot.list_thing_types(maxResults=1)["nextToken"],
                 "ListCACertificates": iot.list_ca_certificates(pageSize=1)["nextMarker"],
@@ -300,6 +388,9 @@ class Owner:
         iot.attach_policy(policyName=policy, target=self.names.arn)
         iot.attach_thing_principal(thingName=thing, principal=self.names.arn)
         iot.add_thing_to_billing_group(billingGroupName=billing_group, thingName=thing)
+        iot.add_thing_to_thing_group(thingGroupName=thing_group, thingName=thing)
+        iot.attach_policy(policyName=policy, target=self.names.named("thinggroup", thing_group))
+        iot.create_policy_version(policyName=policy, policyDocument=json.dumps(ALLOW_ALL))
         for tagged in self.names.tagged():
             iot.tag_resource(resourceArn=tagged, tags=[{"Key": "of", "Value": "me"}])
         self.before = self.everything()
@@ -323,6 +414,15 @@ class Owner:
                 for group in iot.list_billing_groups()["billingGroups"]
             ],
             "billed": body_of(iot.list_things_in_billing_group(billingGroupName=names.billing_group)),
+            "groups": [
+                body_of(iot.describe_thing_group(thingGroupName=group["groupName"]))
+                for group in iot.list_thing_groups()["thingGroups"]
+            ],
+            "grouped": body_of(iot.list_things_in_thing_group(thingGroupName=names.thing_group)),
+            "on the group": body_of(
+                iot.list_attached_policies(target=names.named("thinggroup", names.thing_group), recursive=True)
+            ),
+            "versions": body_of(iot.list_policy_versions(policyName=names.policy)),
             "tags": [body_of(iot.list_tags_for_resource(resourceArn=arn)) for arn in names.tagged()],
             "events": body_of(iot.describe_event_configurations()),
             "attached": body_of(iot.list_attached_policies(target=names.arn)),
@@ -345,6 +445,7 @@ def nobodys(like: Names) -> Names:
         policy=f"their-policy-{uuid.uuid4().hex}",
         thing_type=f"their-type-{uuid.uuid4().hex}",
         billing_group=f"their-group-{uuid.uuid4().hex}",
+        thing_group=f"their-things-{uuid.uuid4().hex}",
         markers=dict.fromkeys(like.markers, "AAAA"),
     )
 
@@ -361,7 +462,9 @@ def _outfitted(iot: Any) -> Caller:
     arn = iot.register_certificate_without_ca(certificatePem=leaf())["certificateArn"]
     group = f"my-group-{uuid.uuid4().hex}"
     iot.create_billing_group(billingGroupName=group)
-    return Caller(iot, arn, thing, policy, group)
+    things = f"my-things-{uuid.uuid4().hex}"
+    iot.create_thing_group(thingGroupName=things)
+    return Caller(iot, arn, thing, policy, group, things)
 
 
 @pytest.fixture(params=["another account", "another region of the account"])
@@ -404,6 +507,7 @@ RANDOM = {"CreateCertificateFromCsr", "CreateKeysAndCertificate", "ListCertifica
     "CreateThingType",  # cannot be taken back at once
     "ListBillingGroups",
     "ListThingTypes",
+    "ListThingGroups",
 }
 """Their answers hold new keys, or what the caller has made by now: only searched for what is the owner's."""
 

@@ -49,6 +49,7 @@ MADE: dict[str, tuple[str, dict[str, Any], str]] = {
     "policy": ("CreatePolicy", {"policy_name": "p", "policy_document": ALLOW}, "DeletePolicy"),
     "thingtype": ("CreateThingType", {"thing_type_name": "p"}, "DeleteThingType"),
     "billinggroup": ("CreateBillingGroup", {"billing_group_name": "p"}, "DeleteBillingGroup"),
+    "thinggroup": ("CreateThingGroup", {"thing_group_name": "p"}, "DeleteThingGroup"),
 }
 
 
