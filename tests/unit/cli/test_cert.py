@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -330,12 +331,12 @@ def test_the_operators_key_owns_no_certificates(handfast: CommandLine) -> None:
     assert "sign with an account's key" in line
 
 
-def test_a_server_that_is_gone_is_one_line(handfast: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_gone_is_one_line(handfast: CommandLine) -> None:
     def gone(*_: Any) -> Any:
         raise EndpointConnectionError(endpoint_url="http://iot.test")
 
-    monkeypatch.setattr("handfast.wire.client._client", gone)
-    assert handfast.refused("cert", "list").endswith("is the server running?")
+    with patch("handfast.wire.client._client", gone):
+        assert handfast.refused("cert", "list").endswith("is the server running?")
     (handfast.data_dir / "serve.json").unlink()
     assert "handfast serve --data-dir" in handfast.refused("cert", "list")
 

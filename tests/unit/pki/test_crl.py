@@ -12,7 +12,12 @@ from cryptography import x509
 from handfast.core.pki.crl import RevocationList, genuine_issuers, read_revocation_file, verified_list
 from handfast.errors import CertificateInputError
 
-NOW = dt.datetime.now(dt.UTC)
+
+def now() -> dt.datetime:
+    """openssl dates a list by the clock of the moment, whenever a test is reached."""
+    return dt.datetime.now(dt.UTC)
+
+
 CONFIG = """
 [ca]
 default_ca = this
@@ -95,14 +100,14 @@ def ca(tmp_path: Path) -> CA:
     return made
 
 
-def the_list(data: bytes, *issuers: x509.Certificate, now: dt.datetime = NOW) -> RevocationList | list[str]:
+def the_list(data: bytes, *issuers: x509.Certificate, at: dt.datetime | None = None) -> RevocationList | list[str]:
     (crl,) = read_revocation_file(data).lists
-    outcome = verified_list(crl, issuers, now=now + dt.timedelta(seconds=60))
+    outcome = verified_list(crl, issuers, now=at or now())
     return outcome if isinstance(outcome, RevocationList) else [rule.rule for rule in outcome]
 
 
-def good(data: bytes, *issuers: x509.Certificate, now: dt.datetime = NOW) -> RevocationList:
-    outcome = the_list(data, *issuers, now=now)
+def good(data: bytes, *issuers: x509.Certificate, at: dt.datetime | None = None) -> RevocationList:
+    outcome = the_list(data, *issuers, at=at)
     assert isinstance(outcome, RevocationList), outcome
     return outcome
 
@@ -118,7 +123,7 @@ def test_a_revoked_certificate_is_on_the_list_with_its_reason_and_others_are_not
     assert entry is not None
     assert "keyCompromise" == entry.reason
     assert None is crl.revocation(fresh, is_ca=False)
-    assert not crl.expired(NOW)
+    assert not crl.expired(now())
 
 
 def test_der_is_read_as_pem_is(ca: CA) -> None:
@@ -150,14 +155,14 @@ def test_a_ca_that_may_not_sign_lists_signs_none(tmp_path: Path) -> None:
 
 
 def test_an_expired_list_still_counts_and_says_so(ca: CA) -> None:
-    later = NOW + dt.timedelta(days=31)
-    crl = good(ca.crl(), ca.cert, now=later)
+    later = now() + dt.timedelta(days=31)
+    crl = good(ca.crl(), ca.cert, at=later)
     assert crl.expired(later)
     assert crl.revocation(load(ca, "stolen"), is_ca=False)
 
 
 def test_a_list_from_the_future_is_refused(ca: CA) -> None:
-    assert ["crl_future"] == the_list(ca.crl(), ca.cert, now=NOW - dt.timedelta(days=1))
+    assert ["crl_future"] == the_list(ca.crl(), ca.cert, at=now() - dt.timedelta(days=1))
 
 
 @pytest.mark.parametrize(
