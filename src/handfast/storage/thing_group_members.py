@@ -75,8 +75,11 @@ def _record(
     cause: Cause,
 ) -> list[Change]:
     change = Change(ChangeKind.THING_GROUPS, scope, name)
-    entries: list[tuple[Change, Facts | None, Facts | None]] = [(change, {"group": group}, None) for group in left]
-    entries += [(change, None, {"group": group}) for group in joined]
+    thing_id = connection.execute(select(_T.thing_id).where(in_scope(_T, scope), _T.thing_name == name)).scalar()
+    ids = thing_groups.ids_of(connection, scope, [*left, *joined])
+    facts = {group: {"group": group, "groupId": ids.get(group), "thingId": thing_id} for group in (*left, *joined)}
+    entries: list[tuple[Change, Facts | None, Facts | None]] = [(change, facts[group], None) for group in left]
+    entries += [(change, None, facts[group]) for group in joined]
     return record_all(connection, cause, entries)
 
 

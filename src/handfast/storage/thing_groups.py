@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, select, update
@@ -66,7 +67,7 @@ def create(
         key | {"ancestor_name": each, "distance": distance} for distance, each in enumerate(reversed(lineage), start=1)
     ]
     connection.execute(insert(thing_group_ancestors), chain)
-    after = _facts(group) | tags.attach(connection, scope, _tagged(name), given)
+    after = _facts(connection, group, lineage) | tags.attach(connection, scope, _tagged(name), given)
     return record(connection, cause, _change(scope, name), after=after)
 
 
@@ -113,7 +114,8 @@ def change(connection: Connection, group: ThingGroupRecord, cause: Cause) -> lis
         .where(in_scope(_G, scope), _G.group_name == name)
         .values(description=group.description, attributes=_json(group), version=group.version)
     )
-    return record(connection, cause, _change(scope, name), before=_facts(before), after=_facts(group))
+    told = [_facts(connection, each, before.ancestors) for each in (before, group)]
+    return record(connection, cause, _change(scope, name), before=told[0], after=told[1])
 
 
 def remove(
@@ -126,11 +128,12 @@ def remove(
         raise StoreConflict("children", f"Thing group {name} has child groups")
     attached = select(_P.policy_name).where(in_scope(_P, scope), _P.group_name == name).order_by(_P.policy_name)
     policies = list(connection.execute(attached).scalars())
+    before = _facts(connection, group, group.ancestors)
     members = connection.execute(delete(thing_group_members).where(in_scope(_M, scope), _M.group_name == name)).rowcount
     connection.execute(delete(thing_group_policies).where(in_scope(_P, scope), _P.group_name == name))
     connection.execute(delete(thing_group_ancestors).where(in_scope(_A, scope), _A.group_name == name))
     connection.execute(delete(thing_groups).where(in_scope(_G, scope), _G.group_name == name))
-    before = _facts(group) | {"things": members, "policies": policies}
+    before |= {"things": members, "policies": policies}
     before |= tags.forget(connection, scope, _tagged(name))
     return record(connection, cause, _change(scope, name), before=before)
 
@@ -188,10 +191,20 @@ def _json(group: ThingGroupRecord) -> str:
     return json.dumps(dict(group.attributes), ensure_ascii=False, separators=(",", ":"))
 
 
-def _facts(group: ThingGroupRecord) -> dict[str, Any]:
+def ids_of(connection: Connection, scope: Scope, names: Sequence[ThingGroupName]) -> dict[ThingGroupName, str]:
+    """The groups' ids by name."""
+    if not names:
+        return {}
+    query = select(_G.group_name, _G.group_id).where(in_scope(_G, scope), _G.group_name.in_(names))
+    return {ThingGroupName(row.group_name): row.group_id for row in connection.execute(query)}
+
+
+def _facts(connection: Connection, group: ThingGroupRecord, ancestors: Sequence[ThingGroupName]) -> dict[str, Any]:
+    ids = ids_of(connection, group.scope, ancestors)
     return {
         "thingGroupId": group.group_id,
         "parentGroupName": group.parent_group_name,
+        "rootToParentThingGroups": [{"groupName": name, "groupId": ids[name]} for name in ancestors],
         "thingGroupDescription": group.description,
         "attributes": dict(group.attributes),
         "version": group.version,

@@ -187,3 +187,68 @@ async def test_configurations_are_described_with_every_type(told: Told) -> None:
     described = await told.plane.call("DescribeEventConfigurations")
     assert (NOW, NOW) == (described["creation_date"], described["last_modified_date"])
     assert ["CERTIFICATE"] == [name for name, each in described["event_configurations"].items() if each["enabled"]]
+
+
+async def test_groups_their_hierarchy_and_their_things_are_told(told: Told) -> None:
+    await told.enable("THING_GROUP", "THING_GROUP_HIERARCHY", "THING_GROUP_MEMBERSHIP")
+    ((topic, _),) = await told.call("CreateThingGroup", thing_group_name="site")
+    assert "$aws/events/thingGroup/site/created" == topic
+    (created, under) = await told.call("CreateThingGroup", thing_group_name="hall", parent_group_name="site")
+    site, hall = [
+        (await told.plane.store.thing_group(SCOPE, name)).group_id  # type: ignore[arg-type, union-attr]
+        for name in ("site", "hall")
+    ]
+    arn = f"arn:aws:iot:{SCOPE.region}:{SCOPE.account}:"
+    assert created[1].pop("eventId") != under[1].pop("eventId")
+    head = {"timestamp": MILLISECONDS, "accountId": SCOPE.account}
+    assert created == (
+        "$aws/events/thingGroup/hall/created",
+        head
+        | {
+            "eventType": "THING_GROUP_EVENT",
+            "operation": "CREATED",
+            "thingGroupId": hall,
+            "thingGroupName": "hall",
+            "versionNumber": 1,
+            "parentGroupName": "site",
+            "parentGroupId": site,
+            "description": None,
+            "rootToParentThingGroups": [{"groupArn": f"{arn}thinggroup/site", "groupId": site}],
+            "attributes": {},
+            "dynamicGroupMappingId": None,
+        },
+    )
+    assert under == (
+        "$aws/events/thingGroupHierarchy/thingGroup/site/childThingGroup/hall/added",
+        head
+        | {
+            "eventType": "THING_GROUP_HIERARCHY_EVENT",
+            "operation": "ADDED",
+            "thingGroupId": site,
+            "thingGroupName": "site",
+            "childGroupId": hall,
+            "childGroupName": "hall",
+        },
+    )
+    assert [] == await told.call("CreateThing", thing_name="lamp")
+    thing = (await told.plane.store.thing(SCOPE, "lamp")).thing_id  # type: ignore[arg-type, union-attr]
+    ((topic, joined),) = await told.call("AddThingToThingGroup", thing_name="lamp", thing_group_name="hall")
+    assert joined.pop("eventId")
+    expected = head | {
+        "eventType": "THING_GROUP_MEMBERSHIP_EVENT",
+        "operation": "ADDED",
+        "groupArn": f"{arn}thinggroup/hall",
+        "groupId": hall,
+        "thingArn": f"{arn}thing/lamp",
+        "thingId": thing,
+        "membershipId": f"{hall}/{thing}",
+    }
+    assert ("$aws/events/thingGroupMembership/thingGroup/hall/thing/lamp/added", expected) == (topic, joined)
+    ((topic, left),) = await told.call("DeleteThing", thing_name="lamp")  # takes its memberships along
+    assert "$aws/events/thingGroupMembership/thingGroup/hall/thing/lamp/removed" == topic
+    assert ("REMOVED", thing) == (left["operation"], left["thingId"])
+    deleted = await told.call("DeleteThingGroup", thing_group_name="hall")
+    assert [
+        "$aws/events/thingGroup/hall/deleted",
+        "$aws/events/thingGroupHierarchy/thingGroup/site/childThingGroup/hall/removed",
+    ] == [topic for topic, _ in deleted]

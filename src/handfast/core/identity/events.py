@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from handfast.core.identity.ids import Scope
+from handfast.core.identity.arns import thing_arn, thing_group_arn
+from handfast.core.identity.ids import Scope, ThingGroupName, ThingName
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND = dt.timedelta(milliseconds=1)
@@ -124,7 +125,61 @@ def _thing_type(change: CommittedChange) -> Iterator[RegistryEvent]:
     )
 
 
-_BUILDERS = {"thing": _thing, "thing_type": _thing_type}
+def _thing_group(change: CommittedChange) -> Iterator[RegistryEvent]:
+    state = change.after or change.before or {}
+    name, operation = ThingGroupName(change.subject), _operation(change)
+    above = state.get("rootToParentThingGroups", [])
+    parent = above[-1] if above else {"groupName": None, "groupId": None}
+    payload = _head(change, "THING_GROUP_EVENT", operation) | {
+        "thingGroupId": state.get("thingGroupId"),
+        "thingGroupName": name,
+        "versionNumber": state.get("version"),
+        "parentGroupName": parent["groupName"],
+        "parentGroupId": parent["groupId"],
+        "description": state.get("thingGroupDescription"),
+        "rootToParentThingGroups": [
+            {"groupArn": thing_group_arn(change.scope, ThingGroupName(each["groupName"])), "groupId": each["groupId"]}
+            for each in above
+        ],
+        "attributes": state.get("attributes"),
+        "dynamicGroupMappingId": None,
+    }
+    yield RegistryEvent(EventType.THING_GROUP, f"$aws/events/thingGroup/{name}/{operation.lower()}", payload)
+    if above and operation != "UPDATED":  # a group never changes its parent
+        done = "ADDED" if operation == "CREATED" else "REMOVED"
+        payload = _head(change, "THING_GROUP_HIERARCHY_EVENT", done) | {
+            "thingGroupId": parent["groupId"],
+            "thingGroupName": parent["groupName"],
+            "childGroupId": state.get("thingGroupId"),
+            "childGroupName": name,
+        }
+        topic = (
+            f"$aws/events/thingGroupHierarchy/thingGroup/{parent['groupName']}/childThingGroup/{name}/{done.lower()}"
+        )
+        yield RegistryEvent(EventType.THING_GROUP_HIERARCHY, topic, payload)
+
+
+def _thing_groups(change: CommittedChange) -> Iterator[RegistryEvent]:
+    state = change.after or change.before or {}
+    group, thing = ThingGroupName(state["group"]), ThingName(change.subject)
+    done = "REMOVED" if change.after is None else "ADDED"
+    payload = _head(change, "THING_GROUP_MEMBERSHIP_EVENT", done) | {
+        "groupArn": thing_group_arn(change.scope, group),
+        "groupId": state.get("groupId"),
+        "thingArn": thing_arn(change.scope, thing),
+        "thingId": state.get("thingId"),
+        "membershipId": f"{state.get('groupId')}/{state.get('thingId')}",
+    }
+    topic = f"$aws/events/thingGroupMembership/thingGroup/{group}/thing/{thing}/{done.lower()}"
+    yield RegistryEvent(EventType.THING_GROUP_MEMBERSHIP, topic, payload)
+
+
+_BUILDERS = {
+    "thing": _thing,
+    "thing_type": _thing_type,
+    "thing_group": _thing_group,
+    "thing_groups": _thing_groups,
+}
 EVENT_KINDS = frozenset(_BUILDERS)
 """The kinds of change that have events."""
 
