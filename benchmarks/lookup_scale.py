@@ -7,7 +7,7 @@ each with 1,000 devices that connect for the first time since its start (full mu
 CONNACK, DISCONNECT), so that every one of them is looked up. Both are measured in turn, in an order that changes from
 round to round; the figure is the median of the rounds' ratios of CPU time, large ÷ small. Exit status 1: above 1.10.
 
-Making the large registry takes some minutes, once; it is kept in benchmarks/scratch/lookup.
+Making the large registry takes ten to twenty minutes, once; it is kept in benchmarks/scratch/lookup.
 """
 
 from __future__ import annotations
