@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from tests.support.policy_vectors import Ask, Case, load_cases, load_examples
 from tests.support.server import Server
+from tests.support.strict import Tenant, tenant
 
 from handfast.core.identity.ids import AccountId, Scope
 
@@ -68,9 +69,16 @@ def test_the_rows_that_cannot_be_asked_are_these() -> None:
 ASKABLE = [case for case in CASES if any(unaskable(case, ask) is None for ask in case.asks)]
 
 
+@pytest.fixture(scope="module")
+def account(server: Server) -> Tenant:
+    """An account of its own: the cases name their things as others do."""
+    return tenant(server)
+
+
 @pytest.mark.parametrize("case", ASKABLE, ids=lambda case: case.name)
-def test_it_answers_as_the_table_says(server: Server, iot: Any, case: Case) -> None:
-    scope = Scope(AccountId(server.ready["account"]), "us-east-1")
+def test_it_answers_as_the_table_says(account: Tenant, case: Case) -> None:
+    iot = account.iot
+    scope = Scope(AccountId(account.account), "us-east-1")
     arn = f"arn:aws:iot:{scope.region}:{scope.account}:"
     asks = [ask for ask in case.asks if unaskable(case, ask) is None]
     certificate, _ = case.certificate(dt.datetime.now(dt.UTC))
