@@ -214,6 +214,7 @@ class Plane:
         stack.push_async_callback(self._rotations.close)
         first = keys.account.account_id
         endpoint = await self._first_endpoint(first)
+        await audit.seal()  # a server that is killed in its first second leaves a trail that vouches for its beginnings
         for region in self._endpoints.regions() | {settings.region}:
             await self._ensure_region(region)
 

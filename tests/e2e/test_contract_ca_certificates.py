@@ -237,7 +237,7 @@ def test_templates_are_refused_and_never_left_out(me: Tenant) -> None:
     ):
         refused(expected, me.lax.register_ca_certificate, **call, registrationConfig=config)
         refused(expected, me.lax.update_ca_certificate, certificateId=kept, registrationConfig=config)
-    refused(INVALID, me.iot.register_ca_certificate, **call, tags=[{"Key": "a", "Value": "b"}])
+    refused(INVALID, me.iot.register_ca_certificate, **call, tags=[{"Key": "aws:a", "Value": "b"}])
     refused(NOT_FOUND, me.iot.describe_ca_certificate, certificateId=ca.id)
     me.iot.register_ca_certificate(**call, registrationConfig={}, tags=[])
 

@@ -20,6 +20,10 @@ class Audit:
         self._sealer = sealer
         self._verifying = asyncio.Lock()
 
+    async def seal(self) -> None:
+        """What was audited up to now is sealed, as far as that succeeds."""
+        await self._sealer.attempt()
+
     async def events(self, query: AuditQuery, page: PageRequest) -> Page[AuditRow]:
         """
         One page of the rows that the query asks for.

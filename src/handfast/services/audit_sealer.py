@@ -77,7 +77,7 @@ class AuditSealer:
 
     async def start(self) -> None:
         """What the store holds is sealed, as far as that succeeds, and from now on every second."""
-        await self._try()
+        await self.attempt()
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
@@ -85,7 +85,7 @@ class AuditSealer:
         self._stopping.set()
         if self._task is not None:
             await self._task
-        await self._try()
+        await self.attempt()
         await asyncio.to_thread(self._file.close)
 
     async def sealed_after(self, number: int) -> Sealed:
@@ -137,9 +137,10 @@ class AuditSealer:
                 async with asyncio.timeout(self._interval_s):
                     await self._stopping.wait()
             except TimeoutError:
-                await self._try()
+                await self.attempt()
 
-    async def _try(self) -> None:
+    async def attempt(self) -> None:
+        """`seal`, whose failure is logged and counted."""
         try:
             await self.seal()
         except Exception as error:

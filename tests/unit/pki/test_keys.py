@@ -134,3 +134,18 @@ def test_a_weak_request_says_all_that_is_wrong() -> None:
 def test_kinds_have_short_names() -> None:
     expected = {"rsa2048": "RSA 2048", "p256": "P-256", "p384": "P-384", "p521": "P-521", "k256": "EC secp256k1"}
     assert expected == {kind: certificate_key_kind(certificate(key=key_of(kind))) for kind in expected}
+
+
+def test_a_critical_extension_of_a_very_long_identifier_is_named_by_its_beginning() -> None:
+    identifier = "1.22" + ".11" * 60  # its 128th character is a dot
+    unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier(identifier), b"\x05\x00")
+    key = key_of("p256")
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "d")])
+    cert = (
+        x509.CertificateBuilder(name, name, key.public_key(), 7, START, START + dt.timedelta(days=9))
+        .add_extension(unknown, critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (broken,) = refusals(cert)
+    assert "extension_critical" == broken.rule
+    assert f"extension {identifier[:128]} is critical" in broken.message

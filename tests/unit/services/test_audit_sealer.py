@@ -150,7 +150,7 @@ async def test_a_running_server_notices_what_happens_to_its_file(store: SQLStore
     await add(store, "d")
     with pytest.raises(OSError, match="removed, replaced or edited"):
         await sealer.seal()
-    await sealer._try()
-    await sealer._try()
+    await sealer.attempt()
+    await sealer.attempt()
     assert (4, True) == (lines(tmp_path)[-1].number, lines(tmp_path)[-1].full), "it goes on, with every head"
     await sealer.close()

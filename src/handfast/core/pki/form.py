@@ -57,6 +57,7 @@ _EXTENSION_NAMES = {
     "1.3.6.1.5.5.7.1.1": "authorityInfoAccess",
     "1.3.6.1.5.5.7.1.11": "subjectInfoAccess",
 }
+MAX_SHOWN_CHARACTERS = 128
 _EXTENSIONS = {asn1.identifier(dotted): name for dotted, name in _EXTENSION_NAMES.items()}
 _NEVER_EMPTY = (
     frozenset(  # SEQUENCE SIZE (1..MAX) in RFC 5280 §4.2; nameConstraints §4.2.1.10, policyConstraints §4.2.1.11
@@ -286,8 +287,8 @@ def _extensions(der: bytes, wrapper: Element) -> None:
 
 
 def extension_name(dotted: str) -> str:
-    """The name that RFC 5280 gives an extension, or its identifier again."""
-    return _EXTENSIONS.get(asn1.identifier(dotted), dotted)
+    """The name that RFC 5280 gives an extension, or the beginning of its identifier again."""
+    return _EXTENSION_NAMES.get(dotted, dotted[:MAX_SHOWN_CHARACTERS])
 
 
 def _extension(der: bytes, element: Element) -> bytes:

@@ -137,7 +137,7 @@ def extension_refusals(cert: x509.Certificate) -> tuple[BrokenRule, ...]:
     return tuple(
         BrokenRule(
             "extension_critical",
-            f"Its extension {extension_name(each.oid.dotted_string[:128])} is critical and not evaluated here, so the "
+            f"Its extension {extension_name(each.oid.dotted_string)} is critical and not evaluated here, so the "
             "certificate cannot be used (RFC 5280 §4.2).",
         )
         for each in cert.extensions
