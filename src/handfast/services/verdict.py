@@ -14,7 +14,7 @@ import ipaddress
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from cryptography import x509
 
@@ -80,6 +80,7 @@ class _AwaitedPublisher(PolicyAuthorizer):
         return allowed
 
 
+_A = TypeVar("_A", bound=PolicyAuthorizer)
 IssuerScope = Callable[[bytes], Scope | None]
 """The scope whose DEFAULT-mode CA directly signed this certificate (DER), if there is one."""
 
@@ -415,7 +416,7 @@ class Verdict:
             return Refused(
                 self._recorder.record(Stage.CERTIFICATE, standing, facts, admitted.scope, client_id=request.client_id)
             )
-        authorizer = self._authorizer(key, principal, facts, request.client_id, admitted.domain_name)
+        authorizer = self._authorizer(key, principal, facts, request.client_id, admitted.domain_name, PolicyAuthorizer)
         decision = authorizer.check_connect(request)
         if not decision.allowed:
             return Refused(authorizer.deny(Stage.CONNECT, Action.CONNECT, f"client/{request.client_id}", decision))
@@ -441,24 +442,21 @@ class Verdict:
             principal.admitted_at = self._clock.monotonic()
         arrivals = self._arrivals
         if arrivals is not None and arrivals.awaits(key):
-            publisher = _AwaitedPublisher(
-                key,
-                principal,
-                facts,
-                None,
-                self._recorder,
-                self._standing,
-                domain_name=admitted.domain_name,
-                decisions=self._decisions or NO_DECISIONS,
-            )
+            publisher = self._authorizer(key, principal, facts, None, admitted.domain_name, _AwaitedPublisher)
             publisher.arrived = functools.partial(arrivals.arrived, key, facts.peer_address)
             return publisher
-        return self._authorizer(key, principal, facts, None, admitted.domain_name)
+        return self._authorizer(key, principal, facts, None, admitted.domain_name, PolicyAuthorizer)
 
     def _authorizer(
-        self, key: Key, principal: Principal | None, facts: TLSFacts, client_id: str | None, domain_name: str
-    ) -> PolicyAuthorizer:
-        return PolicyAuthorizer(
+        self,
+        key: Key,
+        principal: Principal | None,
+        facts: TLSFacts,
+        client_id: str | None,
+        domain_name: str,
+        kind: type[_A],
+    ) -> _A:
+        return kind(
             key,
             principal,
             facts,
