@@ -111,7 +111,7 @@ def iot_api(server: ServerAddress) -> Any:
 @contextlib.contextmanager
 def calling(server: ServerAddress) -> Iterator[None]:
     """botocore's errors inside leave as `CallFailed`: one line that says what to do."""
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
     try:
         yield
@@ -120,6 +120,9 @@ def calling(server: ServerAddress) -> Iterator[None]:
         code = str(answer.get("Code", ""))
         text = printable(str(answer.get("Message", "")) or "no message", limit=2000)
         raise CallFailed(f"{error.operation_name} was refused: {text} ({printable(code, limit=80)})", code) from None
+    except ParamValidationError as error:
+        problems = " ".join(str(error.kwargs["report"]).split())
+        raise CallFailed(f"Nothing was sent: {printable(problems, limit=400)}") from None
     except BotoCoreError as error:
         raise CallFailed(
             f"{server.api} did not answer: {printable(str(error), limit=400)}; is the server running?"

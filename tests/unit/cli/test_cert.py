@@ -347,3 +347,11 @@ def test_the_region_and_the_profile_are_what_the_options_say(handfast: CommandLi
     assert [] == handfast.ok("cert", "list", "--json", "--profile", "other").json
     line = handfast.refused("cert", "list", "--profile", "nobody")
     assert f"has no profile 'nobody': it has {', '.join(PROFILES)}" in line
+
+
+def test_an_id_that_is_too_short_is_not_mistaken_for_a_silent_server(handfast: CommandLine) -> None:
+    line = handfast.refused("cert", "revoke", "1234")
+    assert "certificateId" in line
+    assert "min length: 64" in line
+    assert "is the server running" not in line
+    assert [] == handfast.asked
