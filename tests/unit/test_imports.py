@@ -27,6 +27,7 @@ CORE = {
     "core.policy": {"core.topics"},
     "core.mqtt": {"core.topics"},
     "core.identity": {"core.pki"},
+    "core.provisioning": {"core.identity", "core.pki", "core.policy"},
 }
 CORE_STDLIB = frozenset(
     [

@@ -127,6 +127,19 @@ class CertificateRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationConfig:
+    """
+    DescribeCACertificate `registrationConfig`: how devices that the CA signed are provisioned when they first connect.
+
+    Either `template_name` (a provisioning template of type JITP) or `template_body` with `role_arn`; never both.
+    """
+
+    template_name: str | None = None
+    template_body: str | None = None
+    role_arn: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CACertificateRecord:
     """A customer's CA, registered in one scope; `pem` is as it was given. Its certificateId is that of its DER."""
 
@@ -144,6 +157,7 @@ class CACertificateRecord:
     not_after: dt.datetime
     generation_id: str
     customer_version: int = 1
+    registration_config: RegistrationConfig | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

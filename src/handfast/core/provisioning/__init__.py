@@ -1,0 +1,1 @@
+"""Provisioning: the template language, and the plan that a template makes for one device."""
