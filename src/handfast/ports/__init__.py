@@ -43,6 +43,7 @@ from handfast.core.identity.tags import TaggedResource
 from handfast.core.identity.things import BillingGroupRecord, ThingEdit, ThingTypeProperties, ThingTypeRecord
 from handfast.errors import StoreConflict
 from handfast.ports.policies import PolicyStore
+from handfast.ports.provisioning import ProvisioningStore
 from handfast.ports.thing_groups import ThingGroupStore
 from handfast.ports.values import NO_TAGS as NO_TAGS
 from handfast.ports.values import Cause as Cause
@@ -77,7 +78,7 @@ class AuditSource(Protocol):
         ...
 
 
-class Store(AuditSource, ThingGroupStore, PolicyStore, Protocol):
+class Store(AuditSource, ThingGroupStore, PolicyStore, ProvisioningStore, Protocol):
     """
     The registry. One method is one transaction, durable on return.
 

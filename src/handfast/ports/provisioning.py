@@ -35,6 +35,8 @@ class ProvisioningOrder:
     require_auto_registration: bool = False
     thing_id: str
     generation_id: str  # of whatever is created and has one
+    policies_per_certificate: int  # at most
+    groups_per_thing: int  # at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

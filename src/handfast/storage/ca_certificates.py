@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from handfast.core.identity.ids import AccountId, CertificateId, Scope
 from handfast.core.identity.records import (
@@ -21,7 +21,7 @@ from handfast.core.identity.tags import Taggable, TaggedResource
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Page, PageRequest
 from handfast.storage import tags
-from handfast.storage.certificates import in_scope
+from handfast.storage.certificates import at_scope, in_scope, scope_values
 from handfast.storage.expiry import expiry_listing
 from handfast.storage.journal import Facts, insert_or_ignore, record
 from handfast.storage.paging import Listing
@@ -31,6 +31,9 @@ from handfast.storage.tags import Tags
 _C = ca_certificates.c
 _R = registration_codes.c
 _SELECT = select(ca_certificates)
+_REGISTERS = select(_C.status, _C.auto_registration_status).where(
+    at_scope(_C), _C.certificate_id == bindparam("certificate_id_")
+)
 
 
 def insert_one(
@@ -137,6 +140,13 @@ def default_of_region(connection: Connection, region: str) -> list[CACertificate
 def is_active(connection: Connection, scope: Scope, certificate_id: CertificateId) -> bool:
     query = select(_C.status).where(in_scope(_C, scope), _C.certificate_id == certificate_id)
     return connection.execute(query).scalar() == CACertificateStatus.ACTIVE.value
+
+
+def registers_by_itself(connection: Connection, scope: Scope, certificate_id: CertificateId) -> bool:
+    """Whether the CA is registered, ACTIVE and auto-registering."""
+    row = connection.execute(_REGISTERS, {**scope_values(scope), "certificate_id_": certificate_id}).first()
+    wanted = (CACertificateStatus.ACTIVE.value, AutoRegistrationStatus.ENABLE.value)
+    return row is not None and tuple(row) == wanted
 
 
 def without_active(

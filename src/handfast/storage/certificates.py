@@ -6,7 +6,20 @@ import datetime as dt
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, exists, literal_column, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from handfast.core.identity.ids import AccountId, CertificateId, Scope
 from handfast.core.identity.lifecycle import KEPT_FROM_DELETION
@@ -98,6 +111,16 @@ def _from_core(row: Row[*tuple[Any, ...]]) -> CertificateRecord:
 def in_scope(table_columns: Any, scope: Scope) -> Any:
     """The condition that every statement on a resource carries."""
     return and_(table_columns.account_id == scope.account, table_columns.region == scope.region)
+
+
+def at_scope(table_columns: Any) -> Any:
+    """The same condition for a statement that is made once: `scope_values` fill it."""
+    return and_(table_columns.account_id == bindparam("account_"), table_columns.region == bindparam("region_"))
+
+
+def scope_values(scope: Scope) -> dict[str, Any]:
+    """What `at_scope` asks for."""
+    return {"account_": scope.account, "region_": scope.region}
 
 
 def offered_to(account: AccountId, region: str) -> Any:

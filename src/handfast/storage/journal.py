@@ -9,7 +9,8 @@ longer is told to start over.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select
@@ -48,6 +49,9 @@ _APPEND = {
 }
 
 Facts = Mapping[str, Any]
+Entry = tuple[Change, Facts | None, Facts | None]
+"""A change with what was before and what is after."""
+_GATHERING = "handfast.journal.gathering"
 
 
 def insert_or_ignore(connection: Connection, table: Table) -> Any:
@@ -73,13 +77,17 @@ def record(
 def record_all(
     connection: Connection,
     cause: Cause,
-    entries: Sequence[tuple[Change, Facts | None, Facts | None]],
+    entries: Sequence[Entry],
     *,
     account_id: AccountId | None = None,
 ) -> list[Change]:
     """Each (change, before, after), audited; equal changes are announced once."""
     if not entries:
         return []
+    gathering: list[Entry] | None = connection.info.get(_GATHERING)
+    if gathering is not None:
+        gathering.extend(entries)
+        return list(dict.fromkeys(change for change, _, _ in entries))
     at = to_microseconds(cause.at)
     rows = chained(
         connection,
@@ -117,6 +125,25 @@ def record_all(
     )
     _prune(connection, len(announced))
     return announced
+
+
+@contextmanager
+def gathered(connection: Connection, cause: Cause) -> Iterator[list[Change]]:
+    """
+    What is recorded inside is written at the end, in one go, in its order, under this cause; equal changes are
+    announced once. The list holds them afterwards.
+
+    For an operation made of others: the chain of the audit is looked up once, not once for each of them.
+    """
+    assert _GATHERING not in connection.info, "one operation gathers at a time"
+    entries: list[Entry] = []
+    announced: list[Change] = []
+    connection.info[_GATHERING] = entries
+    try:
+        yield announced
+    finally:
+        del connection.info[_GATHERING]
+    announced.extend(record_all(connection, cause, entries))
 
 
 def _append(connection: Connection, table: Table, rows: list[tuple[Any, ...]]) -> None:

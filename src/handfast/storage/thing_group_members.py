@@ -33,7 +33,7 @@ def change(
     _require_thing(connection, scope, name, "thing")
     roots = {group: _root(connection, scope, group) for group in dict.fromkeys((*remove, *add))}
     # What is left comes first, so that a thing can move within a hierarchy.
-    held = _groups(connection, scope, name)
+    held = groups_of(connection, scope, name)
     left = [group for group in dict.fromkeys(remove) if group in held]
     for group in left:
         del held[group]
@@ -60,7 +60,7 @@ def change(
 
 def leave_all(connection: Connection, scope: Scope, name: ThingName, cause: Cause) -> list[Change]:
     """Part of a transaction that deletes the thing."""
-    left = sorted(_groups(connection, scope, name))
+    left = sorted(groups_of(connection, scope, name))
     if left:
         connection.execute(delete(thing_group_members).where(in_scope(_M, scope), _M.thing_name == name))
     return _record(connection, scope, name, left, [], cause)
@@ -107,7 +107,7 @@ def groups_page(connection: Connection, scope: Scope, name: ThingName, page: Pag
     return Page([ThingGroupName(row.group_name) for row in rows], marker)
 
 
-def _groups(connection: Connection, scope: Scope, name: ThingName) -> dict[ThingGroupName, ThingGroupName]:
+def groups_of(connection: Connection, scope: Scope, name: ThingName) -> dict[ThingGroupName, ThingGroupName]:
     """The groups that the thing is in itself, each with its root."""
     query = select(_M.group_name, _M.root_name).where(in_scope(_M, scope), _M.thing_name == name)
     return {ThingGroupName(row.group_name): ThingGroupName(row.root_name) for row in connection.execute(query)}

@@ -1,0 +1,107 @@
+"""A provisioning plan carried out: in one transaction of the store, and obeyed by this process when a call returns."""
+
+from __future__ import annotations
+
+import functools
+
+from handfast.core.identity.ids import CertificateId, Scope
+from handfast.core.identity.records import CertificateRecord
+from handfast.core.provisioning.plan import FailureKind, Plan, ProvisioningFailed
+from handfast.errors import MalformedPolicyError
+from handfast.ports import Cause, Change, ChangeKind, Entropy, Store
+from handfast.ports.provisioning import Provisioned, ProvisioningOrder
+from handfast.services.commit import Committer
+from handfast.services.policies import POLICIES_PER_CERTIFICATE, check_document
+from handfast.services.thing_groups import GROUPS_PER_THING
+
+_DOCUMENTS_KEPT = 512
+"""Policy documents that are known to be good: the devices of a fleet share theirs."""
+
+
+class Provisioner:
+    """Carries out plans, whoever asks for it: just-in-time and fleet provisioning, RegisterThing, bulk tasks."""
+
+    def __init__(self, store: Store, entropy: Entropy, commit: Committer) -> None:
+        self._store = store
+        self._entropy = entropy
+        self._commit = commit
+
+    async def carry_out(
+        self,
+        scope: Scope,
+        cause: Cause,
+        plan: Plan,
+        *,
+        register: CertificateRecord | None = None,
+        certificate_id: CertificateId | None = None,
+        require_auto_registration: bool = False,
+    ) -> Provisioned:
+        """
+        The whole plan is true, durable, and obeyed by caches and live connections; or nothing changed.
+
+        Args:
+            register: The plan's certificate where it is not registered yet; it
+                is, with the plan. One that was registered here meanwhile is
+                judged as it stands.
+            certificate_id: The plan's certificate where it is registered.
+            require_auto_registration: Its CA is registered, ACTIVE and
+                auto-registering at that moment, and it was never revoked or
+                transferred away: nobody but the device itself asks for it.
+
+        Raises:
+            ProvisioningFailed: Which resource, and why.
+            StoreUnavailable: It may have happened.
+        """
+        for policy in plan.policies:
+            if policy.document is not None:
+                _check(policy.logical_name, policy.document)
+        order = ProvisioningOrder(
+            scope=scope,
+            plan=plan,
+            certificate_id=certificate_id,
+            register=register,
+            require_auto_registration=require_auto_registration,
+            thing_id=self._entropy.uuid(),
+            generation_id=self._entropy.token_bytes(32).hex(),
+            policies_per_certificate=POLICIES_PER_CERTIFICATE,
+            groups_per_thing=GROUPS_PER_THING,
+        )
+        done: list[Provisioned] = []
+
+        async def write() -> list[Change]:
+            provisioned, changes = await self._store.provision(order, cause)
+            done.append(provisioned)
+            return changes
+
+        await self._commit(write(), suspects=_suspects(order))
+        return done[0]
+
+
+def _suspects(order: ProvisioningOrder) -> list[Change]:
+    """What may have changed when the store gives no answer."""
+    scope, plan = order.scope, order.plan
+    certificate_id = order.certificate_id if order.register is None else order.register.certificate_id
+    found = [Change(ChangeKind.POLICY, scope, policy.policy_name) for policy in plan.policies]
+    if certificate_id is not None:
+        kinds = (ChangeKind.CERTIFICATE, ChangeKind.PRINCIPAL_POLICIES, ChangeKind.PRINCIPAL_THINGS)
+        found += [Change(kind, scope, certificate_id) for kind in kinds]
+    if plan.thing is not None:
+        name = plan.thing.thing_name
+        found += [Change(kind, scope, name) for kind in (ChangeKind.THING, ChangeKind.THING_GROUPS)]
+    return found
+
+
+def _check(resource: str, document: str) -> None:
+    fault = _fault(document)
+    if fault is not None:
+        raise ProvisioningFailed(FailureKind.INVALID, resource, fault)
+
+
+@functools.lru_cache(maxsize=_DOCUMENTS_KEPT)
+def _fault(document: str) -> str | None:
+    """What is wrong with the policy document; None: nothing."""
+    try:
+        check_document(document)
+    except MalformedPolicyError as error:
+        return error.message
+    return None
