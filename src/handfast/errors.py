@@ -28,6 +28,8 @@ Every error of the project in one tree.
     ├── CertificateInputError              a certificate, CSR or key that cannot be used, with the rule it breaks
     ├── IssuerMismatch                     a ticket was to be signed with another key than its issuer's
     ├── TicketSpent                        a ticket was to be signed twice
+    ├── HookDenied                         a pre-provisioning hook did not clearly say yes in time
+    ├── ProviderFailed                     a certificate provider gave no certificate that can be used
     ├── PolicySyntaxError                  a policy document that cannot be used, with the JSON path
     ├── StoreConflict                      a guard or a unique constraint said no
     └── StoreUnavailable                   nothing is known: the write may have happened
@@ -202,6 +204,14 @@ class IssuerMismatch(HandfastError):
 
 class TicketSpent(HandfastError):
     """`core.pki.issue.sign` was handed a ticket that was redeemed before: a bug."""
+
+
+class HookDenied(HandfastError):
+    """A pre-provisioning hook did not clearly say yes in time. The message is fit for the device that asked."""
+
+
+class ProviderFailed(HandfastError):
+    """A certificate provider gave no certificate that can be used. The message is fit for the device that asked."""
 
 
 class PolicySyntaxError(HandfastError):

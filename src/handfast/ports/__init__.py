@@ -42,6 +42,7 @@ from handfast.core.identity.rotation import RotationEnd, RotationRecord, Rotatio
 from handfast.core.identity.tags import TaggedResource
 from handfast.core.identity.things import BillingGroupRecord, ThingEdit, ThingTypeProperties, ThingTypeRecord
 from handfast.errors import StoreConflict
+from handfast.ports.hooks import HookStore
 from handfast.ports.policies import PolicyStore
 from handfast.ports.provisioning import ProvisioningStore
 from handfast.ports.thing_groups import ThingGroupStore
@@ -78,7 +79,7 @@ class AuditSource(Protocol):
         ...
 
 
-class Store(AuditSource, ThingGroupStore, PolicyStore, ProvisioningStore, Protocol):
+class Store(AuditSource, ThingGroupStore, PolicyStore, ProvisioningStore, HookStore, Protocol):
     """
     The registry. One method is one transaction, durable on return.
 

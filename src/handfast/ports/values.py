@@ -35,6 +35,7 @@ class ChangeKind(StrEnum):
     THING_GROUP = "thing_group"  # [group name] created, updated, deleted with its memberships and attachments
     THING_GROUPS = "thing_groups"  # [thing name] which groups it is in
     GROUP_POLICIES = "group_policies"  # [group name] a policy attached or detached
+    HOOK = "hook"  # [hook name] added, removed
     ROTATION = "rotation"  # [certificateId of the successor] begun, ended
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Column, Connection, Row, func, select, update
 
 from handfast.core.identity.ids import AccountId, Scope
 from handfast.core.identity.records import AccessKeyRecord, AccountRecord, AccountStatus, EndpointRecord
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind
+from handfast.storage.hooks import sealed_name as hook_secret_name
 from handfast.storage.journal import insert_or_ignore, record
 from handfast.storage.secretbox import SecretBox, is_sealed, open_plain, seal_plain
-from handfast.storage.tables import access_keys, accounts, endpoints, settings
+from handfast.storage.tables import access_keys, accounts, endpoints, hooks, settings
 
 _SECRET_BOX = "secret_box"  # noqa: S105  the setting's name
 
@@ -155,14 +157,17 @@ def open_secret_box(connection: Connection, passphrase: bytes | None) -> SecretB
         return None
     box = SecretBox.create(passphrase)
     connection.execute(settings.insert().values(name=_SECRET_BOX, value=box.header()))
-    for row in connection.execute(select(access_keys.c.access_key_id, access_keys.c.secret)).all():
-        if not is_sealed(row.secret):
-            connection.execute(
-                update(access_keys)
-                .where(access_keys.c.access_key_id == row.access_key_id)
-                .values(secret=box.seal(open_plain(row.secret), row.access_key_id))
-            )
+    _seal_all(connection, access_keys.c.access_key_id, box, str)
+    _seal_all(connection, hooks.c.name, box, hook_secret_name)
     return box
+
+
+def _seal_all(connection: Connection, key: Column[Any], box: SecretBox, name_of: Callable[[str], str]) -> None:
+    """No secret of the table is plain any more."""
+    for name, secret in connection.execute(select(key, key.table.c.secret)).all():
+        if not is_sealed(secret):
+            sealed = box.seal(open_plain(secret), name_of(name))
+            connection.execute(key.table.update().where(key == name).values(secret=sealed))
 
 
 def _seal(secret: str, access_key_id: str, box: SecretBox | None) -> str:

@@ -57,6 +57,7 @@ from handfast.storage.migrate import upgrade
 from handfast.storage.migrations import HEAD
 from handfast.storage.secretbox import SecretBox
 from handfast.storage.sql_groups import GroupOperations
+from handfast.storage.sql_hooks import HookOperations
 from handfast.storage.sql_provisioning import ProvisioningOperations
 from handfast.storage.sql_thing_types import ThingTypeOperations
 from handfast.storage.sqlite import SQLiteDatabase
@@ -66,7 +67,7 @@ _log = logging.getLogger(__name__)
 _SQLITE_SCHEME = "sqlite:///"
 
 
-class SQLStore(ThingTypeOperations, GroupOperations, ProvisioningOperations):
+class SQLStore(ThingTypeOperations, GroupOperations, ProvisioningOperations, HookOperations):
     """The registry on SQLAlchemy Core. Make one with `open`; it owns its directory until `close`."""
 
     def __init__(self, database: SQLiteDatabase, box: SecretBox | None) -> None:

@@ -531,6 +531,18 @@ thing_group_policies = Table(
     sqlite_with_rowid=False,
 )
 
+hooks = Table(
+    "hooks",
+    metadata,
+    Column("name", Key, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("secret", Text, nullable=False),  # as storage.secretbox seals it
+    Column("ca_pem", Text, nullable=True),
+    Column("accounts", Text, nullable=False),  # JSON array; empty: for all
+    Column("timeout_ms", Integer, nullable=False),
+    Column("creation_date", Instant, nullable=False),
+)
+
 audit = Table(  # append-only: triggers refuse UPDATE and DELETE
     "audit",  # the columns from `at` to `after` in the order of core.identity.audit_chain.AuditFields
     metadata,

@@ -132,6 +132,21 @@ METRICS: tuple[Metric, ...] = (
         help="Checkpoints of the audit trail that could not be written.",
     ),
     Metric(
+        name="handfast_hook_calls_total",
+        kind=Kind.COUNTER,
+        unit="calls",
+        help="Calls of hooks, by what for (PreProvisioning, CertificateProvider) and how they ended; only ok allows.",
+        labels=("event", "result"),
+    ),
+    Metric(
+        name="handfast_hook_seconds",
+        kind=Kind.HISTOGRAM,
+        unit="seconds",
+        help="One call of a hook, waiting for its turn included.",
+        labels=("event",),
+        buckets=_SECONDS,
+    ),
+    Metric(
         name="handfast_build_info",
         kind=Kind.GAUGE,
         unit="always 1",
