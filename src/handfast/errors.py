@@ -13,6 +13,7 @@ Every error of the project in one tree.
     │   ├── MalformedPolicyError           MalformedPolicyException
     │   ├── LimitExceededError             LimitExceededException
     │   ├── VersionsLimitExceededError     VersionsLimitExceededException
+    │   ├── ConflictingResourceUpdateError ConflictingResourceUpdateException
     │   ├── VersionConflictError           VersionConflictException
     │   ├── TransferConflictError          TransferConflictException
     │   ├── TransferAlreadyCompletedError  TransferAlreadyCompletedException
@@ -113,9 +114,15 @@ class LimitExceededError(ServiceError):
 
 
 class VersionsLimitExceededError(ServiceError):
-    """A policy has its five versions."""
+    """A policy or provisioning template has its five versions."""
 
     code = "VersionsLimitExceededException"
+
+
+class ConflictingResourceUpdateError(ServiceError):
+    """The resource became another one while the call was under way; repeat it."""
+
+    code = "ConflictingResourceUpdateException"
 
 
 class VersionConflictError(ServiceError):

@@ -41,6 +41,7 @@ from handfast.core.identity.records import (
     ThingRecord,
 )
 from handfast.core.identity.refusal import Refusal
+from handfast.core.provisioning.records import ProvisioningTemplateRecord, TemplateName, TemplateType
 from handfast.errors import CertificateInputError
 from handfast.ports import Cause, Change
 from handfast.services.accounts import Accounts
@@ -158,6 +159,28 @@ def policy(name: str = "allow", **changes: Any) -> PolicyRecord:
         creation_date=NOW,
         last_modified_date=NOW,
         generation_id="00" * 32,
+    )
+    return dataclasses.replace(record, **changes)
+
+
+TEMPLATE_BODY = '{"Resources":{"thing":{"Type":"AWS::IoT::Thing","Properties":{"ThingName":"lamp"}}}}'
+ROLE = "arn:aws:iam::123456789012:role/provisioning"
+
+
+def provisioning_template(name: str = "fleet", **changes: Any) -> ProvisioningTemplateRecord:
+    """A template of type FLEET_PROVISIONING that is enabled and has no hook."""
+    record = ProvisioningTemplateRecord(
+        scope=SCOPE,
+        template_name=TemplateName(name),
+        type=TemplateType.FLEET_PROVISIONING,
+        description=None,
+        enabled=True,
+        role_arn=ROLE,
+        hook=None,
+        default_version_id=1,
+        body=TEMPLATE_BODY,
+        creation_date=NOW,
+        last_modified_date=NOW,
     )
     return dataclasses.replace(record, **changes)
 

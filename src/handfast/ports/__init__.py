@@ -33,6 +33,7 @@ from handfast.core.identity.records import (
     CertificateStatus,
     EndpointRecord,
     PrincipalRecord,
+    RegistrationConfig,
     ThingPrincipalType,
     ThingRecord,
     TombstoneReason,
@@ -44,7 +45,7 @@ from handfast.core.identity.things import BillingGroupRecord, ThingEdit, ThingTy
 from handfast.errors import StoreConflict
 from handfast.ports.hooks import HookStore
 from handfast.ports.policies import PolicyStore
-from handfast.ports.provisioning import ProvisioningStore
+from handfast.ports.provisioning import ProvisioningStore, ProvisioningTemplateStore
 from handfast.ports.thing_groups import ThingGroupStore
 from handfast.ports.values import NO_TAGS as NO_TAGS
 from handfast.ports.values import Cause as Cause
@@ -79,7 +80,7 @@ class AuditSource(Protocol):
         ...
 
 
-class Store(AuditSource, ThingGroupStore, PolicyStore, ProvisioningStore, HookStore, Protocol):
+class Store(AuditSource, ThingGroupStore, PolicyStore, ProvisioningStore, HookStore, ProvisioningTemplateStore, Protocol):
     """
     The registry. One method is one transaction, durable on return.
 
@@ -258,7 +259,8 @@ class Store(AuditSource, ThingGroupStore, PolicyStore, ProvisioningStore, HookSt
     ) -> list[Change]:
         """Registered. In this order: "exists": the same DER in this scope, or DEFAULT elsewhere in the region when
         this one is DEFAULT too; "code": `registration_code` is given and is not the scope's code any more; "limit":
-        `subject_limit` CAs of this subject are in the scope."""
+        `subject_limit` CAs of this subject are in the scope; "template": the one that its registration configuration
+        names is not there, "template_type": it is not of type JITP."""
         ...
 
     async def ca_certificate(self, scope: Scope, certificate_id: CertificateId) -> CACertificateRecord | None: ...
@@ -270,12 +272,16 @@ class Store(AuditSource, ThingGroupStore, PolicyStore, ProvisioningStore, HookSt
         *,
         status: CACertificateStatus | None,
         auto_registration_status: AutoRegistrationStatus | None,
+        registration_config: RegistrationConfig | None = None,
+        remove_registration_config: bool = False,
         cause: Cause,
-    ) -> list[Change]: ...  # None: as it was; "missing"
+    ) -> list[Change]: ...  # None: as it was; "missing", then "template" and "template_type" as above
     async def delete_ca_certificate(
         self, scope: Scope, certificate_id: CertificateId, cause: Cause
     ) -> list[Change]: ...  # "missing", "status" (ACTIVE)
-    async def list_ca_certificates(self, scope: Scope, page: PageRequest) -> Page[CACertificateRecord]: ...
+    async def list_ca_certificates(
+        self, scope: Scope, page: PageRequest, *, template_name: str | None = None
+    ) -> Page[CACertificateRecord]: ...  # only those that provision by the template
     async def ca_certificates_by_expiry(
         self,
         scope: Scope,

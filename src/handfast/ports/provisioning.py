@@ -10,11 +10,13 @@ from handfast.core.identity.ids import CertificateId, Scope, ThingName
 from handfast.core.identity.records import CertificateRecord, CertificateStatus
 from handfast.core.provisioning.plan import Plan
 from handfast.core.provisioning.records import (
+    ProvisioningTemplateEdit,
     ProvisioningTemplateRecord,
     ProvisioningTemplateVersionRecord,
     TemplateName,
+    TemplateType,
 )
-from handfast.ports.values import Cause, Change
+from handfast.ports.values import NO_TAGS, Cause, Change, Page, PageRequest, Tags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,45 @@ class ProvisioningStore(Protocol):
 class ProvisioningTemplateStore(Protocol):
     """Part of `ports.Store`."""
 
+    async def create_provisioning_template(
+        self, template: ProvisioningTemplateRecord, cause: Cause, *, limit: int, tags: Tags = NO_TAGS
+    ) -> list[Change]:
+        """The body is version 1. In this order: "exists", "limit": of templates in the scope."""
+        ...
+
     async def provisioning_template(self, scope: Scope, name: TemplateName) -> ProvisioningTemplateRecord | None: ...
+    async def update_provisioning_template(
+        self, scope: Scope, name: TemplateName, edit: ProvisioningTemplateEdit, cause: Cause
+    ) -> list[Change]: ...  # "missing", "version" missing, "type": a hook on one that can have none
+    async def delete_provisioning_template(
+        self, scope: Scope, name: TemplateName, cause: Cause
+    ) -> list[Change]: ...  # "missing", "versions" besides the default, "cas": CA certificates that provision by it
+    async def list_provisioning_templates(
+        self, scope: Scope, page: PageRequest
+    ) -> Page[ProvisioningTemplateRecord]: ...  # by name
+
+    # versions
+    async def create_provisioning_template_version(
+        self,
+        scope: Scope,
+        name: TemplateName,
+        body: str,
+        *,
+        template_type: TemplateType,
+        set_as_default: bool,
+        limit: int,
+        cause: Cause,
+    ) -> tuple[ProvisioningTemplateVersionRecord, list[Change]]:
+        """In this order: "missing", "type": it is not of `template_type`, for which the body was checked (it was made
+        anew since then), "limit": of versions."""
+        ...
+
     async def provisioning_template_version(
         self, scope: Scope, name: TemplateName, version_id: int
     ) -> ProvisioningTemplateVersionRecord | None: ...
+    async def list_provisioning_template_versions(
+        self, scope: Scope, name: TemplateName, page: PageRequest
+    ) -> Page[ProvisioningTemplateVersionRecord]: ...  # the newest first; "missing"
+    async def delete_provisioning_template_version(
+        self, scope: Scope, name: TemplateName, version_id: int, cause: Cause
+    ) -> list[Change]: ...  # "missing", "version" missing, "default"

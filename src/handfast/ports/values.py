@@ -36,6 +36,9 @@ class ChangeKind(StrEnum):
     THING_GROUPS = "thing_groups"  # [thing name] which groups it is in
     GROUP_POLICIES = "group_policies"  # [group name] a policy attached or detached
     HOOK = "hook"  # [hook name] added, removed
+    PROVISIONING_TEMPLATE = (
+        "provisioning_template"  # [template name] created, updated, a version made or deleted, deleted
+    )
     ROTATION = "rotation"  # [certificateId of the successor] begun, ended
 
 

@@ -14,6 +14,7 @@ from handfast.services.judging import Ask, in_thread
 from handfast.services.policies import Policies
 from handfast.services.policy_versions import PolicyVersions
 from handfast.services.provisioner import Provisioner
+from handfast.services.provisioning_templates import ProvisioningTemplates
 from handfast.services.rotations import Rotations
 from handfast.services.tags import ResourceTags
 from handfast.services.thing_groups import ThingGroups
@@ -48,6 +49,7 @@ class Registry:
         self.effective_policies = EffectivePolicies(store)
         self.policy_versions = PolicyVersions(store, entropy, self._commit)
         self.provisioner = Provisioner(store, entropy, self._commit)
+        self.provisioning_templates = ProvisioningTemplates(store, self._commit)
 
     async def settle(self) -> None:
         """Every write under way is committed and announced; for shutdown, before the store closes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import hashlib
 from collections.abc import Collection, Iterable
@@ -16,11 +17,12 @@ from handfast.core.identity.records import (
     CACertificateStatus,
     CertificateMode,
     CertificateRecord,
+    RegistrationConfig,
 )
 from handfast.core.identity.tags import Taggable, TaggedResource
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Page, PageRequest
-from handfast.storage import tags
+from handfast.storage import registration_configs, tables, tags
 from handfast.storage.certificates import at_scope, in_scope, scope_values
 from handfast.storage.expiry import expiry_listing
 from handfast.storage.journal import Facts, insert_or_ignore, record
@@ -30,7 +32,9 @@ from handfast.storage.tags import Tags
 
 _C = ca_certificates.c
 _R = registration_codes.c
-_SELECT = select(ca_certificates)
+_SELECT = select(ca_certificates, *registration_configs.COLUMNS).outerjoin(
+    tables.registration_configs, registration_configs.OF_CA
+)
 _REGISTERS = select(_C.status, _C.auto_registration_status).where(
     at_scope(_C), _C.certificate_id == bindparam("certificate_id_")
 )
@@ -57,6 +61,8 @@ def insert_one(
     same = select(func.count()).select_from(ca_certificates).where(in_scope(_C, scope), _C.subject == ca.subject)
     if connection.execute(same).scalar_one() > subject_limit:
         raise StoreConflict("limit", f"{subject_limit} CA certificates have this subject", limit=subject_limit)
+    if ca.registration_config is not None:
+        registration_configs.store(connection, scope, ca.certificate_id, ca.registration_config)
     tagged = tags.attach(connection, scope, _tagged(ca.certificate_id), given)
     return record(connection, cause, _change(scope, ca.certificate_id), after={**_audited(ca), **tagged})
 
@@ -71,33 +77,39 @@ def of_subject(connection: Connection, scope: Scope, subject: str) -> list[CACer
     return [_record(row) for row in connection.execute(query)]
 
 
-def set_status(
+def change(
     connection: Connection,
     scope: Scope,
     certificate_id: CertificateId,
     *,
     status: CACertificateStatus | None,
     auto_registration_status: AutoRegistrationStatus | None,
+    registration_config: RegistrationConfig | None,
+    remove_registration_config: bool,
     cause: Cause,
 ) -> list[Change]:
     ca = _require(connection, scope, certificate_id)
-    before = {"status": ca.status.value, "autoRegistrationStatus": ca.auto_registration_status.value}
-    after = {
-        "status": (status or ca.status).value,
-        "autoRegistrationStatus": (auto_registration_status or ca.auto_registration_status).value,
-    }
-    if before == after:
+    config = None if remove_registration_config else registration_config or ca.registration_config
+    new = dataclasses.replace(
+        ca,
+        status=status or ca.status,
+        auto_registration_status=auto_registration_status or ca.auto_registration_status,
+        registration_config=config,
+    )
+    if new == ca:
         return []
+    if config != ca.registration_config:
+        registration_configs.store(connection, scope, certificate_id, config)
     connection.execute(
         update(ca_certificates)
         .where(in_scope(_C, scope), _C.certificate_id == certificate_id)
         .values(
-            status=after["status"],
-            auto_registration_status=after["autoRegistrationStatus"],
+            status=new.status.value,
+            auto_registration_status=new.auto_registration_status.value,
             last_modified_date=cause.at,
         )
     )
-    return record(connection, cause, _change(scope, certificate_id), before=before, after=after)
+    return record(connection, cause, _change(scope, certificate_id), before=_changeable(ca), after=_changeable(new))
 
 
 def remove(connection: Connection, scope: Scope, certificate_id: CertificateId, cause: Cause) -> list[Change]:
@@ -109,10 +121,16 @@ def remove(connection: Connection, scope: Scope, certificate_id: CertificateId, 
     return record(connection, cause, _change(scope, certificate_id), before={**_audited(ca), **tagged})
 
 
-def list_page(connection: Connection, scope: Scope, page: PageRequest) -> Page[CACertificateRecord]:
+def list_page(
+    connection: Connection, scope: Scope, page: PageRequest, *, template_name: str | None
+) -> Page[CACertificateRecord]:
     columns = [_C.creation_date, _C.certificate_id]
-    listing = Listing("ca_certificates", scope, columns, page, ascending=page.ascending)
-    rows, marker = listing.cut(connection.execute(listing.select(_SELECT.where(in_scope(_C, scope)))).all())
+    query, filters = _SELECT.where(in_scope(_C, scope)), []
+    if template_name is not None:
+        query = query.where(tables.registration_configs.c.template_name == template_name)
+        filters.append(template_name)
+    listing = Listing("ca_certificates", scope, columns, page, ascending=page.ascending, filters=filters)
+    rows, marker = listing.cut(connection.execute(listing.select(query)).all())
     return Page([_record(row) for row in rows], marker)
 
 
@@ -206,10 +224,14 @@ def _code_change(scope: Scope) -> Change:
 
 
 def _audited(ca: CACertificateRecord) -> Facts:
+    return {"mode": ca.mode.value, **_changeable(ca)}
+
+
+def _changeable(ca: CACertificateRecord) -> Facts:
     return {
         "status": ca.status.value,
-        "mode": ca.mode.value,
         "autoRegistrationStatus": ca.auto_registration_status.value,
+        **registration_configs.audited(ca.registration_config),
     }
 
 
@@ -233,6 +255,7 @@ def _record(row: Row[*tuple[Any, ...]]) -> CACertificateRecord:
         not_after=row.not_after,
         generation_id=row.generation_id,
         customer_version=row.customer_version,
+        registration_config=registration_configs.of_row(row),
     )
 
 

@@ -30,6 +30,7 @@ from handfast.core.identity.records import (
     EndpointRecord,
     PolicyRecord,
     PrincipalRecord,
+    RegistrationConfig,
     ThingPrincipalType,
     ThingRecord,
     TombstoneReason,
@@ -59,6 +60,7 @@ from handfast.storage.secretbox import SecretBox
 from handfast.storage.sql_groups import GroupOperations
 from handfast.storage.sql_hooks import HookOperations
 from handfast.storage.sql_provisioning import ProvisioningOperations
+from handfast.storage.sql_templates import TemplateOperations
 from handfast.storage.sql_thing_types import ThingTypeOperations
 from handfast.storage.sqlite import SQLiteDatabase
 
@@ -67,7 +69,7 @@ _log = logging.getLogger(__name__)
 _SQLITE_SCHEME = "sqlite:///"
 
 
-class SQLStore(ThingTypeOperations, GroupOperations, ProvisioningOperations, HookOperations):
+class SQLStore(ThingTypeOperations, GroupOperations, ProvisioningOperations, HookOperations, TemplateOperations):
     """The registry on SQLAlchemy Core. Make one with `open`; it owns its directory until `close`."""
 
     def __init__(self, database: SQLiteDatabase, box: SecretBox | None) -> None:
@@ -337,15 +339,19 @@ class SQLStore(ThingTypeOperations, GroupOperations, ProvisioningOperations, Hoo
         *,
         status: CACertificateStatus | None,
         auto_registration_status: AutoRegistrationStatus | None,
+        registration_config: RegistrationConfig | None = None,
+        remove_registration_config: bool = False,
         cause: Cause,
     ) -> list[Change]:
         return await self._write(
-            lambda c: ca_certificates.set_status(
+            lambda c: ca_certificates.change(
                 c,
                 scope,
                 certificate_id,
                 status=status,
                 auto_registration_status=auto_registration_status,
+                registration_config=registration_config,
+                remove_registration_config=remove_registration_config,
                 cause=cause,
             )
         )
@@ -353,8 +359,10 @@ class SQLStore(ThingTypeOperations, GroupOperations, ProvisioningOperations, Hoo
     async def delete_ca_certificate(self, scope: Scope, certificate_id: CertificateId, cause: Cause) -> list[Change]:
         return await self._write(lambda c: ca_certificates.remove(c, scope, certificate_id, cause))
 
-    async def list_ca_certificates(self, scope: Scope, page: PageRequest) -> Page[CACertificateRecord]:
-        return await self._read(lambda c: ca_certificates.list_page(c, scope, page))
+    async def list_ca_certificates(
+        self, scope: Scope, page: PageRequest, *, template_name: str | None = None
+    ) -> Page[CACertificateRecord]:
+        return await self._read(lambda c: ca_certificates.list_page(c, scope, page, template_name=template_name))
 
     async def ca_certificates_by_expiry(
         self,

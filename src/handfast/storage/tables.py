@@ -541,6 +541,76 @@ hooks = Table(
     Column("accounts", Text, nullable=False),  # JSON array; empty: for all
     Column("timeout_ms", Integer, nullable=False),
     Column("creation_date", Instant, nullable=False),
+provisioning_templates = Table(
+    "provisioning_templates",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("template_name", Key, primary_key=True),
+    Column("type", Key, nullable=False),
+    Column("description", Text, nullable=True),
+    Column("enabled", Boolean(create_constraint=False), nullable=False),
+    Column("role_arn", Text, nullable=False),
+    Column("hook_payload_version", Key, nullable=True),  # both of the hook, or neither
+    Column("hook_target_arn", Text, nullable=True),
+    Column("default_version", Integer, nullable=False),
+    Column("last_version", Integer, nullable=False),  # version ids are never reused
+    Column("creation_date", Instant, nullable=False),
+    Column("last_modified_date", Instant, nullable=False),
+)
+
+provisioning_template_versions = Table(
+    "provisioning_template_versions",
+    metadata,
+    Column("account_id", Key, primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("template_name", Key, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("body", Text, nullable=False),
+    Column("creation_date", Instant, nullable=False),
+    ForeignKeyConstraint(
+        ["account_id", "region", "template_name"],
+        [
+            "provisioning_templates.account_id",
+            "provisioning_templates.region",
+            "provisioning_templates.template_name",
+        ],
+        ondelete="CASCADE",
+    ),
+)
+
+registration_configs = Table(  # of CA certificates; one that is not here has none
+    "registration_configs",
+    metadata,
+    Column("account_id", Key, primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("certificate_id", Key, primary_key=True),
+    Column("template_name", Key, nullable=True),  # this or template_body
+    Column("template_body", Text, nullable=True),
+    Column("role_arn", Text, nullable=True),
+    ForeignKeyConstraint(
+        ["account_id", "region", "certificate_id"],
+        ["ca_certificates.account_id", "ca_certificates.region", "ca_certificates.certificate_id"],
+        ondelete="CASCADE",
+    ),
+    # A template that a CA provisions by cannot go.
+    ForeignKeyConstraint(
+        ["account_id", "region", "template_name"],
+        [
+            "provisioning_templates.account_id",
+            "provisioning_templates.region",
+            "provisioning_templates.template_name",
+        ],
+    ),
+    Index(
+        "ix_registration_configs_template",
+        "account_id",
+        "region",
+        "template_name",
+        "certificate_id",
+        sqlite_where=text("template_name IS NOT NULL"),
+        postgresql_where=text("template_name IS NOT NULL"),
+    ),
 )
 
 audit = Table(  # append-only: triggers refuse UPDATE and DELETE

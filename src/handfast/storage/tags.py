@@ -13,7 +13,15 @@ from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind
 from handfast.storage.certificates import in_scope
 from handfast.storage.journal import record
-from handfast.storage.tables import billing_groups, ca_certificates, policies, tags, thing_groups, thing_types
+from handfast.storage.tables import (
+    billing_groups,
+    ca_certificates,
+    policies,
+    provisioning_templates,
+    tags,
+    thing_groups,
+    thing_types,
+)
 
 Tags: TypeAlias = Mapping[str, str]
 
@@ -24,6 +32,7 @@ _HOMES = {  # where a resource of each kind stands, and the column that names it
     Taggable.THING_TYPE: thing_types.c.thing_type_name,
     Taggable.BILLING_GROUP: billing_groups.c.billing_group_name,
     Taggable.THING_GROUP: thing_groups.c.group_name,
+    Taggable.PROVISIONING_TEMPLATE: provisioning_templates.c.template_name,
 }
 
 

@@ -68,6 +68,8 @@ REALISTIC: Mapping[str, Callable[[int], Any]] = {
     "not_after": lambda n: INSTANT + n * 86_400_000_000,
     "searchable_attributes": lambda n: json.dumps([f"room{n}"]),
     "propagating_attributes": lambda n: json.dumps([[f"key{n}", "room", None]]),
+    "provisioning_templates.enabled": lambda n: n % 2,
+    "provisioning_templates.type": lambda n: ("FLEET_PROVISIONING", "JITP")[n % 2],
     "enabled": lambda n: json.dumps(["THING", "THING_TYPE"][: n % 3]),
     "tags.kind": lambda _: "policy",
     "active": lambda n: n % 2,

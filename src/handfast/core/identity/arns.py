@@ -56,6 +56,11 @@ def thing_group_arn(scope: Scope, group_name: ThingGroupName) -> str:
     return f"arn:aws:iot:{scope.region}:{scope.account}:thinggroup/{group_name}"
 
 
+def provisioning_template_arn(scope: Scope, template_name: str) -> str:
+    """`arn:aws:iot:{region}:{account}:provisioningtemplate/{templateName}`."""
+    return f"arn:aws:iot:{scope.region}:{scope.account}:provisioningtemplate/{template_name}"
+
+
 def named_in_arn(scope: Scope, arn: str, kind: str, what: str) -> str:
     """
     The name in the ARN of a resource of this kind (`thing`, `billinggroup` …) in this scope.

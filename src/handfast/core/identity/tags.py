@@ -26,6 +26,7 @@ class Taggable(StrEnum):
     THING_TYPE = "thingtype"
     BILLING_GROUP = "billinggroup"
     THING_GROUP = "thinggroup"
+    PROVISIONING_TEMPLATE = "provisioningtemplate"
 
 
 class TaggedResource(NamedTuple):

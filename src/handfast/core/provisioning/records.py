@@ -55,3 +55,15 @@ class ProvisioningTemplateVersionRecord:
     body: str
     is_default: bool
     creation_date: dt.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvisioningTemplateEdit:
+    """What UpdateProvisioningTemplate is to change; None: as it was. Never both `hook` and `remove_hook`."""
+
+    description: str | None = None
+    enabled: bool | None = None
+    default_version_id: int | None = None
+    role_arn: str | None = None
+    hook: PreProvisioningHook | None = None
+    remove_hook: bool = False

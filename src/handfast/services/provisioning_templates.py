@@ -1,0 +1,262 @@
+"""Provisioning templates: what devices are given when they provision themselves, kept in up to five versions."""
+
+from __future__ import annotations
+
+import json
+
+from handfast.core.identity.arns import provisioning_template_arn
+from handfast.core.identity.ids import Scope
+from handfast.core.provisioning.records import (
+    PreProvisioningHook,
+    ProvisioningTemplateEdit,
+    ProvisioningTemplateRecord,
+    ProvisioningTemplateVersionRecord,
+    TemplateName,
+    TemplateType,
+)
+from handfast.errors import (
+    ConflictingResourceUpdateError,
+    DeleteConflictError,
+    HandfastError,
+    InvalidRequestError,
+    LimitExceededError,
+    ResourceAlreadyExistsError,
+    ResourceNotFoundError,
+    StoreConflict,
+    VersionsLimitExceededError,
+)
+from handfast.ports import NO_TAGS, Cause, Change, ChangeKind, Page, PageRequest, Store, Tags
+from handfast.services.commit import Committer
+from handfast.services.paging import page_of
+
+TEMPLATES_PER_ACCOUNT = 256
+"""In each region."""
+VERSIONS_PER_TEMPLATE = 5
+BODY_MAX = 10_240
+"""Characters, as the model says."""
+PAYLOAD_VERSION = "2020-04-01"
+"""The one version of what a pre-provisioning hook is asked with."""
+_FIRST_VERSION = 1
+
+
+class ProvisioningTemplates:
+    """The use cases of provisioning templates. Raises ServiceErrors."""
+
+    def __init__(self, store: Store, commit: Committer) -> None:
+        self._store = store
+        self._commit = commit
+
+    async def create(
+        self,
+        scope: Scope,
+        cause: Cause,
+        name: TemplateName,
+        body: str,
+        *,
+        template_type: TemplateType,
+        role_arn: str,
+        description: str | None = None,
+        enabled: bool = False,
+        hook: PreProvisioningHook | None = None,
+        tags: Tags = NO_TAGS,
+    ) -> ProvisioningTemplateRecord:
+        """The template with this body as version 1. A name that is taken is refused even for the same body."""
+        if hook is not None and template_type is not TemplateType.FLEET_PROVISIONING:
+            raise _no_hook()
+        _check_hook(hook)
+        check_body(body, template_type)
+        record = ProvisioningTemplateRecord(
+            scope=scope,
+            template_name=name,
+            type=template_type,
+            description=description,
+            enabled=enabled,
+            role_arn=role_arn,
+            hook=hook,
+            default_version_id=_FIRST_VERSION,
+            body=body,
+            creation_date=cause.at,
+            last_modified_date=cause.at,
+        )
+        write = self._store.create_provisioning_template(record, cause, limit=TEMPLATES_PER_ACCOUNT, tags=tags)
+        try:
+            await self._commit(write, suspects=_suspects(scope, name))
+        except StoreConflict as conflict:
+            match conflict.kind:
+                case "exists":
+                    raise ResourceAlreadyExistsError(
+                        f"Provisioning template {name} exists already in this account and region",
+                        resourceId=name,
+                        resourceArn=provisioning_template_arn(scope, name),
+                    ) from None
+                case "limit":
+                    raise LimitExceededError(
+                        f"There are {TEMPLATES_PER_ACCOUNT} provisioning templates in this account and region, which "
+                        "is the maximum"
+                    ) from None
+                case _:
+                    raise
+        return record
+
+    async def template_for(self, scope: Scope, name: TemplateName) -> ProvisioningTemplateRecord:
+        """The template with its default version's body, or ResourceNotFoundError."""
+        record = await self._store.provisioning_template(scope, name)
+        if record is None:
+            raise not_found(name)
+        return record
+
+    async def update(self, scope: Scope, cause: Cause, name: TemplateName, edit: ProvisioningTemplateEdit) -> None:
+        """What is given is so; devices that come from now on are provisioned by it."""
+        if edit.hook is not None and edit.remove_hook:
+            raise InvalidRequestError("preProvisioningHook and removePreProvisioningHook are both given; give one")
+        _check_hook(edit.hook)
+        write = self._store.update_provisioning_template(scope, name, edit, cause)
+        try:
+            await self._commit(write, suspects=_suspects(scope, name))
+        except StoreConflict as conflict:
+            if conflict.kind == "type":
+                raise _no_hook() from None
+            raise _refusal(conflict, name, edit.default_version_id) from None
+
+    async def delete(self, scope: Scope, cause: Cause, name: TemplateName) -> None:
+        """The template is gone; it had no version besides the default, and no CA provisioned by it."""
+        write = self._store.delete_provisioning_template(scope, name, cause)
+        try:
+            await self._commit(write, suspects=_suspects(scope, name))
+        except StoreConflict as conflict:
+            match conflict.kind:
+                case "versions":
+                    raise DeleteConflictError(
+                        f"Provisioning template {name} has versions besides the default one; delete them first"
+                    ) from None
+                case "cas":
+                    raise DeleteConflictError(
+                        f"CA certificates provision by the template {name} (ListCACertificates with templateName "
+                        "lists them); change their registrationConfig first"
+                    ) from None
+                case _:
+                    raise _refusal(conflict, name, None) from None
+
+    async def list_page(self, scope: Scope, page: PageRequest) -> Page[ProvisioningTemplateRecord]:
+        """One page, by name."""
+        return await page_of(self._store.list_provisioning_templates(scope, page))
+
+    # --- versions
+
+    async def create_version(
+        self, scope: Scope, cause: Cause, name: TemplateName, body: str, *, set_as_default: bool
+    ) -> ProvisioningTemplateVersionRecord:
+        """The body as a further version, provisioned by at once when it is the default. A template holds five."""
+        template_type = (await self.template_for(scope, name)).type
+        check_body(body, template_type)
+        made: list[ProvisioningTemplateVersionRecord] = []
+
+        async def write() -> list[Change]:
+            version, changes = await self._store.create_provisioning_template_version(
+                scope,
+                name,
+                body,
+                template_type=template_type,
+                set_as_default=set_as_default,
+                limit=VERSIONS_PER_TEMPLATE,
+                cause=cause,
+            )
+            made.append(version)
+            return changes
+
+        try:
+            await self._commit(write(), suspects=_suspects(scope, name))
+        except StoreConflict as conflict:
+            match conflict.kind:
+                case "type":
+                    raise ConflictingResourceUpdateError(
+                        f"Provisioning template {name} was deleted and made anew, of another type; try again"
+                    ) from None
+                case "limit":
+                    raise VersionsLimitExceededError(
+                        f"Provisioning template {name} already has the maximum number of versions "
+                        f"({VERSIONS_PER_TEMPLATE})"
+                    ) from None
+                case _:
+                    raise _refusal(conflict, name, None) from None
+        return made[0]
+
+    async def version(self, scope: Scope, name: TemplateName, version_id: int) -> ProvisioningTemplateVersionRecord:
+        """The version, or ResourceNotFoundError."""
+        record = await self._store.provisioning_template_version(scope, name, version_id)
+        if record is None:
+            raise _version_not_found(name, version_id)
+        return record
+
+    async def list_versions(
+        self, scope: Scope, name: TemplateName, page: PageRequest
+    ) -> Page[ProvisioningTemplateVersionRecord]:
+        """One page, the newest first."""
+        try:
+            return await page_of(self._store.list_provisioning_template_versions(scope, name, page))
+        except StoreConflict as conflict:
+            raise _refusal(conflict, name, None) from None
+
+    async def delete_version(self, scope: Scope, cause: Cause, name: TemplateName, version_id: int) -> None:
+        """The version is gone, and its id does not come back. The default one stays."""
+        write = self._store.delete_provisioning_template_version(scope, name, version_id, cause)
+        try:
+            await self._commit(write, suspects=_suspects(scope, name))
+        except StoreConflict as conflict:
+            if conflict.kind == "default":
+                raise DeleteConflictError(
+                    f"Version {version_id} is the default version of provisioning template {name}; make another one "
+                    "the default first"
+                ) from None
+            raise _refusal(conflict, name, version_id) from None
+
+
+def check_body(body: str, template_type: TemplateType) -> None:
+    """InvalidRequestError, which names every place, for what is no template of this type."""
+    del template_type
+    if len(body) > BODY_MAX:
+        raise InvalidRequestError(f"templateBody is longer than {BODY_MAX} characters")
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise InvalidRequestError("templateBody is not JSON") from None
+    if not isinstance(document, dict):
+        raise InvalidRequestError("templateBody must be a JSON object")
+
+
+def not_found(name: str) -> ResourceNotFoundError:
+    """The answer for an unknown template, another account's included."""
+    return ResourceNotFoundError(f"Provisioning template {name} does not exist in this account and region")
+
+
+def _check_hook(hook: PreProvisioningHook | None) -> None:
+    if hook is None:
+        return
+    if hook.payload_version != PAYLOAD_VERSION:
+        raise InvalidRequestError(f"preProvisioningHook.payloadVersion must be {PAYLOAD_VERSION}")
+    if not hook.target_arn:
+        raise InvalidRequestError("preProvisioningHook.targetArn is empty; it names a hook of the operator's")
+
+
+def _no_hook() -> InvalidRequestError:
+    return InvalidRequestError("Only a template of type FLEET_PROVISIONING can have a preProvisioningHook")
+
+
+def _suspects(scope: Scope, name: TemplateName) -> list[Change]:
+    return [Change(ChangeKind.PROVISIONING_TEMPLATE, scope, name)]
+
+
+def _refusal(conflict: StoreConflict, name: TemplateName, version_id: int | None) -> HandfastError:
+    match conflict.kind:
+        case "missing":
+            return not_found(name)
+        case "version":
+            return _version_not_found(name, version_id)
+        case _:
+            return conflict
+
+
+def _version_not_found(name: TemplateName, version_id: int | None) -> ResourceNotFoundError:
+    return ResourceNotFoundError(
+        f"Provisioning template {name} has no version {version_id} in this account and region, or does not exist"
+    )
