@@ -80,7 +80,9 @@ class AuditSource(Protocol):
         ...
 
 
-class Store(AuditSource, ThingGroupStore, PolicyStore, ProvisioningStore, HookStore, ProvisioningTemplateStore, Protocol):
+class Store(
+    AuditSource, ThingGroupStore, PolicyStore, ProvisioningStore, HookStore, ProvisioningTemplateStore, Protocol
+):
     """
     The registry. One method is one transaction, durable on return.
 

@@ -541,6 +541,8 @@ hooks = Table(
     Column("accounts", Text, nullable=False),  # JSON array; empty: for all
     Column("timeout_ms", Integer, nullable=False),
     Column("creation_date", Instant, nullable=False),
+)
+
 provisioning_templates = Table(
     "provisioning_templates",
     metadata,
