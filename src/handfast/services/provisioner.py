@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-
 from handfast.core.identity.ids import CertificateId, Scope
 from handfast.core.identity.records import CertificateRecord
-from handfast.core.provisioning.plan import FailureKind, Plan, ProvisioningFailed
-from handfast.errors import MalformedPolicyError
+from handfast.core.provisioning.plan import Plan
 from handfast.ports import Cause, Change, ChangeKind, Entropy, Store
 from handfast.ports.provisioning import Provisioned, ProvisioningOrder
 from handfast.services.commit import Committer
-from handfast.services.policies import POLICIES_PER_CERTIFICATE, check_document
+from handfast.services.policies import POLICIES_PER_CERTIFICATE
 from handfast.services.thing_groups import GROUPS_PER_THING
-
-_DOCUMENTS_KEPT = 512
-"""Policy documents that are known to be good: the devices of a fleet share theirs."""
 
 
 class Provisioner:
@@ -52,9 +46,6 @@ class Provisioner:
             ProvisioningFailed: Which resource, and why.
             StoreUnavailable: It may have happened.
         """
-        for policy in plan.policies:
-            if policy.document is not None:
-                _check(policy.logical_name, policy.document)
         order = ProvisioningOrder(
             scope=scope,
             plan=plan,
@@ -89,19 +80,3 @@ def _suspects(order: ProvisioningOrder) -> list[Change]:
         name = plan.thing.thing_name
         found += [Change(kind, scope, name) for kind in (ChangeKind.THING, ChangeKind.THING_GROUPS)]
     return found
-
-
-def _check(resource: str, document: str) -> None:
-    fault = _fault(document)
-    if fault is not None:
-        raise ProvisioningFailed(FailureKind.INVALID, resource, fault)
-
-
-@functools.lru_cache(maxsize=_DOCUMENTS_KEPT)
-def _fault(document: str) -> str | None:
-    """What is wrong with the policy document; None: nothing."""
-    try:
-        check_document(document)
-    except MalformedPolicyError as error:
-        return error.message
-    return None

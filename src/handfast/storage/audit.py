@@ -11,17 +11,20 @@ from handfast.core.identity.audit_chain import OPERATOR, AuditFields, AuditHead,
 from handfast.core.identity.ids import AccountId, Scope
 from handfast.ports import AuditQuery, Page, PageRequest
 from handfast.storage.paging import Listing
+from handfast.storage.prepared import Prepared
 from handfast.storage.tables import audit, audit_heads
 
 SCANNED = 10_000
 """Rows that one page looks at when what it filters by has no index: a page may hold fewer than were asked for."""
 
 _A, _H = audit.c, audit_heads.c
-_HEAD = select(_H.number, _H.link).where(_H.chain == bindparam("of")).with_for_update()
-_MOVE = (
-    update(audit_heads)
-    .where(_H.chain == bindparam("of"))
-    .values(number=bindparam("new_number"), link=bindparam("new_link"))
+_HEAD = Prepared(lambda _: select(_H.number, _H.link).where(_H.chain == bindparam("of")).with_for_update())
+_MOVE = Prepared(
+    lambda _: (
+        update(audit_heads)
+        .where(_H.chain == bindparam("of"))
+        .values(number=bindparam("new_number"), link=bindparam("new_link"))
+    )
 )
 _SELECT = select(
     _A.sequence,
@@ -60,14 +63,14 @@ def chained(connection: Connection, rows: Sequence[AuditFields]) -> list[Chained
         moved = list(links(_lock_head(connection, chain), [rows[place] for place in places]))
         for place, head in zip(places, moved, strict=True):
             placed[place] = Chained(rows[place], head.number, head.link)
-        connection.execute(_MOVE, {"of": chain, "new_number": moved[-1].number, "new_link": moved[-1].link})
+        _MOVE.run(connection, {"of": chain, "new_number": moved[-1].number, "new_link": moved[-1].link})
     return [row for row in placed if row is not None]
 
 
 def _lock_head(connection: Connection, chain: str) -> AuditHead:
-    row = connection.execute(_HEAD, {"of": chain}).first()
+    row = _HEAD.run(connection, {"of": chain}).fetchone()
     if row is not None:
-        return AuditHead(chain, row.number, row.link)
+        return AuditHead(chain, row[0], row[1])
     head = AuditHead(chain, 0, genesis(chain).hex())
     connection.execute(insert(audit_heads), [head._asdict()])
     return head

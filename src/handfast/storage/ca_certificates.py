@@ -27,6 +27,7 @@ from handfast.storage.certificates import at_scope, in_scope, scope_values
 from handfast.storage.expiry import expiry_listing
 from handfast.storage.journal import Facts, insert_or_ignore, record
 from handfast.storage.paging import Listing
+from handfast.storage.prepared import Prepared
 from handfast.storage.tables import ca_certificates, registration_codes
 from handfast.storage.tags import Tags
 
@@ -35,8 +36,8 @@ _R = registration_codes.c
 _SELECT = select(ca_certificates, *registration_configs.COLUMNS).outerjoin(
     tables.registration_configs, registration_configs.OF_CA
 )
-_REGISTERS = select(_C.status, _C.auto_registration_status).where(
-    at_scope(_C), _C.certificate_id == bindparam("certificate_id_")
+_REGISTERS = Prepared(
+    lambda _: select(_C.status, _C.auto_registration_status).where(at_scope(_C), _C.certificate_id == bindparam("id"))
 )
 
 
@@ -162,7 +163,7 @@ def is_active(connection: Connection, scope: Scope, certificate_id: CertificateI
 
 def registers_by_itself(connection: Connection, scope: Scope, certificate_id: CertificateId) -> bool:
     """Whether the CA is registered, ACTIVE and auto-registering."""
-    row = connection.execute(_REGISTERS, {**scope_values(scope), "certificate_id_": certificate_id}).first()
+    row = _REGISTERS.run(connection, {**scope_values(scope), "id": certificate_id}).fetchone()
     wanted = (CACertificateStatus.ACTIVE.value, AutoRegistrationStatus.ENABLE.value)
     return row is not None and tuple(row) == wanted
 

@@ -36,6 +36,7 @@ from handfast.storage import tombstones
 from handfast.storage.expiry import expiry_listing
 from handfast.storage.journal import Facts, insert_or_ignore, record, record_all
 from handfast.storage.paging import Listing
+from handfast.storage.prepared import Prepared
 from handfast.storage.tables import certificate_policies, certificates, thing_principals
 
 _C = certificates.c
@@ -133,6 +134,17 @@ def select_certificates() -> Select[Any]:
     return _SELECT
 
 
+_INSERT = Prepared(lambda c: insert_or_ignore(c, certificates).returning(_C.certificate_id))
+_STATUS = Prepared(lambda _: select(_C.status).where(at_scope(_C), _C.certificate_id == bindparam("id")))
+_SET_STATUS = Prepared(
+    lambda _: (
+        update(certificates)
+        .where(at_scope(_C), _C.certificate_id == bindparam("id"), _C.status == bindparam("expected"))
+        .values(status=bindparam("new"), last_modified_date=bindparam("at"))
+    )
+)
+
+
 def insert_many(
     connection: Connection, records: Sequence[CertificateRecord], cause: Cause
 ) -> list[Change | StoreConflict]:
@@ -153,7 +165,7 @@ def insert_many(
     for item in records:
         key = (item.scope, item.certificate_id)
         if key in revoked:
-            results.append(StoreConflict("revoked", f"Certificate {item.certificate_id} was revoked here"))
+            results.append(_revoked(item))
             continue
         if key not in fresh:
             results.append(_taken(connection, item))
@@ -191,11 +203,20 @@ def _taken(connection: Connection, item: CertificateRecord) -> StoreConflict:
     )
 
 
+def _revoked(item: CertificateRecord) -> StoreConflict:
+    return StoreConflict("revoked", f"Certificate {item.certificate_id} was revoked here")
+
+
 def insert_one(connection: Connection, item: CertificateRecord, cause: Cause) -> list[Change]:
-    (result,) = insert_many(connection, [item], cause)
-    if isinstance(result, StoreConflict):
-        raise result
-    return [result]
+    tombstone = tombstones.get(connection, item.scope, item.certificate_id)
+    if tombstone is TombstoneReason.REVOKED:
+        raise _revoked(item)
+    if not _INSERT.run(connection, _row(item)).fetchall():
+        raise _taken(connection, item)
+    if tombstone is not None:  # registered on purpose: that it once was transferred away is over
+        tombstones.lift(connection, item.scope, item.certificate_id)
+    change = Change(ChangeKind.CERTIFICATE, item.scope, item.certificate_id)
+    return record(connection, cause, change, after=_audited(item))
 
 
 def get(connection: Connection, scope: Scope, certificate_id: CertificateId) -> CertificateRecord | None:
@@ -232,11 +253,10 @@ def require_attachable(connection: Connection, scope: Scope, certificate_id: Cer
 
 def require(connection: Connection, scope: Scope, certificate_id: CertificateId, kind: str = "missing") -> str:
     """The certificate's status; StoreConflict(kind) where there is no such certificate."""
-    query = select(_C.status).where(in_scope(_C, scope), _C.certificate_id == certificate_id)
-    status = connection.execute(query).scalar()
-    if status is None:
+    row = _STATUS.run(connection, {**scope_values(scope), "id": certificate_id}).fetchone()
+    if row is None:
         raise StoreConflict(kind, f"Certificate {certificate_id} does not exist")
-    return str(status)
+    return str(row[0])
 
 
 def set_status(
@@ -248,12 +268,8 @@ def set_status(
     new: CertificateStatus,
     cause: Cause,
 ) -> list[Change]:
-    guarded = (
-        update(certificates)
-        .where(in_scope(_C, scope), _C.certificate_id == certificate_id, _C.status == expected.value)
-        .values(status=new.value, last_modified_date=cause.at)
-    )
-    if connection.execute(guarded).rowcount == 0:
+    values = {"id": certificate_id, "expected": expected.value, "new": new.value, "at": cause.at}
+    if _SET_STATUS.run(connection, {**scope_values(scope), **values}).rowcount == 0:
         status = require(connection, scope, certificate_id)
         raise StoreConflict("status", f"Certificate {certificate_id} is {status}, not {expected}", status=status)
     return record(

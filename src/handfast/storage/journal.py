@@ -21,6 +21,7 @@ from handfast.core.identity.ids import AccountId, Scope
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Cursor
 from handfast.storage.audit import chained
+from handfast.storage.prepared import Prepared
 from handfast.storage.tables import audit, changes, from_microseconds, to_microseconds
 
 CHANGES_KEPT = 200_000
@@ -28,7 +29,7 @@ CHANGES_KEPT = 200_000
 _PRUNE_EVERY = 10_000
 _CURSOR_PREFIX = "c"
 
-_HEAD = select(func.max(changes.c.sequence))
+_HEAD = Prepared(lambda _: select(func.max(changes.c.sequence)))
 _BOUNDS = select(func.min(changes.c.sequence), func.max(changes.c.sequence))
 _FOLLOWING = (
     select(changes)
@@ -163,7 +164,7 @@ def _facts(facts: Facts | None) -> str | None:
 
 
 def _head(connection: Connection) -> int:
-    return connection.execute(_HEAD).scalar_one() or 0
+    return _HEAD.run(connection, {}).fetchone()[0] or 0
 
 
 def _prune(connection: Connection, added: int) -> None:

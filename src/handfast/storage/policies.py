@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, delete, exists, func, insert, literal, or_, select, union_all
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    union_all,
+)
 
 from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope
 from handfast.core.identity.records import PolicyRecord, PolicyTarget, TargetKind
@@ -12,9 +26,10 @@ from handfast.core.identity.tags import Taggable, TaggedResource
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Page, PageRequest
 from handfast.storage import certificates, tags
-from handfast.storage.certificates import in_scope
+from handfast.storage.certificates import at_scope, in_scope, scope_values
 from handfast.storage.journal import insert_or_ignore, record
 from handfast.storage.paging import Listing
+from handfast.storage.prepared import Prepared
 from handfast.storage.tables import Key, certificate_policies, policies, policy_versions, thing_group_policies
 from handfast.storage.tags import Tags
 
@@ -39,6 +54,18 @@ _SELECT = select(
     _P.last_modified_date,
     _P.generation_id,
 ).join(policy_versions, _DEFAULT_VERSION)
+
+_DEFAULT = Prepared(lambda _: select(_P.default_version).where(at_scope(_P), _P.policy_name == bindparam("name")))
+_DOCUMENT = Prepared(
+    lambda _: (
+        select(_V.document)
+        .select_from(policies)
+        .join(policy_versions, _DEFAULT_VERSION)
+        .where(at_scope(_P), _P.policy_name == bindparam("name"))
+    )
+)
+_ATTACHED = Prepared(lambda _: select(_C.policy_name).where(at_scope(_C), _C.certificate_id == bindparam("id")))
+_ATTACH = Prepared(lambda _: insert(certificate_policies))
 
 
 def create(connection: Connection, policy: PolicyRecord, given: Tags, cause: Cause) -> list[Change]:
@@ -68,6 +95,12 @@ def create(connection: Connection, policy: PolicyRecord, given: Tags, cause: Cau
 def get(connection: Connection, scope: Scope, name: PolicyName) -> PolicyRecord | None:
     row = connection.execute(_SELECT.where(in_scope(_P, scope), _P.policy_name == name)).first()
     return None if row is None else policy_record(row)
+
+
+def document(connection: Connection, scope: Scope, name: PolicyName) -> str | None:
+    """Of the default version; None: there is no such policy."""
+    row = _DOCUMENT.run(connection, {**scope_values(scope), "name": name}).fetchone()
+    return None if row is None else str(row[0])
 
 
 def remove(connection: Connection, scope: Scope, name: PolicyName, cause: Cause) -> list[Change]:
@@ -110,17 +143,27 @@ def attach(
 ) -> list[Change]:
     require(connection, scope, name, "policy")
     certificates.require_attachable(connection, scope, certificate_id)
-    query = select(_C.policy_name).where(in_scope(_C, scope), _C.certificate_id == certificate_id)
-    attached = set(connection.execute(query).scalars())
+    return attach_known(connection, scope, name, certificate_id, limit=limit, cause=cause)
+
+
+def attach_known(
+    connection: Connection,
+    scope: Scope,
+    name: PolicyName,
+    certificate_id: CertificateId,
+    *,
+    limit: int,
+    cause: Cause,
+) -> list[Change]:
+    """`attach` for a policy and a certificate that are there, which this very transaction knows."""
+    found = _ATTACHED.run(connection, {**scope_values(scope), "id": certificate_id}).fetchall()
+    attached = {row[0] for row in found}
     if name in attached:
         return []
     if len(attached) >= limit:
         raise StoreConflict("limit", f"Certificate {certificate_id} has {len(attached)} policies", limit=limit)
-    connection.execute(
-        insert(certificate_policies).values(
-            account_id=scope.account, region=scope.region, certificate_id=certificate_id, policy_name=name
-        )
-    )
+    key = {"account_id": scope.account, "region": scope.region, "certificate_id": certificate_id}
+    _ATTACH.run(connection, {**key, "policy_name": name})
     return record(
         connection, cause, Change(ChangeKind.PRINCIPAL_POLICIES, scope, certificate_id), after={"policy": name}
     )
@@ -186,8 +229,7 @@ def _tagged(name: PolicyName) -> TaggedResource:
 
 def require(connection: Connection, scope: Scope, name: PolicyName, kind: str) -> None:
     """StoreConflict(kind) when there is no such policy."""
-    query = select(_P.default_version).where(in_scope(_P, scope), _P.policy_name == name)
-    if connection.execute(query).scalar() is None:
+    if _DEFAULT.run(connection, {**scope_values(scope), "name": name}).fetchone() is None:
         raise StoreConflict(kind, f"Policy {name} does not exist")
 
 

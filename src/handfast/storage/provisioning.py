@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection
 
 from handfast.core.identity.arns import certificate_arn, policy_arn, thing_arn
 from handfast.core.identity.ids import CertificateId
@@ -44,15 +44,9 @@ from handfast.storage import (
     things,
     tombstones,
 )
-from handfast.storage.certificates import at_scope, scope_values
 from handfast.storage.journal import gathered
-from handfast.storage.tables import thing_principals
 
-_P = thing_principals.c
 _S = CertificateStatus
-_PRINCIPALS = select(_P.certificate_id, _P.thing_principal_type).where(
-    at_scope(_P), _P.thing_name == bindparam("thing_name")
-)
 
 _KINDS = {
     "type": FailureKind.MISSING,
@@ -284,17 +278,10 @@ def _thing(
                 raise StoreConflict("attributes", f"A thing of this type has at most {limit} attributes")
             _join_groups(connection, order, wanted, cause)
             return False
-        attached = _principals(connection, order, wanted)
+        attached = things.principals_of(connection, order.scope, wanted.thing_name)
         _require_free(wanted, certificate, attached)
         _override(connection, order, wanted, cause)
     return certificate is not None and certificate.certificate_id in attached
-
-
-def _principals(
-    connection: Connection, order: ProvisioningOrder, wanted: ThingResource
-) -> dict[CertificateId, ThingPrincipalType]:
-    rows = connection.execute(_PRINCIPALS, {**scope_values(order.scope), "thing_name": wanted.thing_name})
-    return {CertificateId(row[0]): ThingPrincipalType(row[1]) for row in rows}
 
 
 def _require_free(
@@ -366,7 +353,7 @@ def _attach_thing(
     connection: Connection, order: ProvisioningOrder, wanted: ThingResource, certificate: _Certificate, cause: Cause
 ) -> None:
     with _as_failure_of(wanted.logical_name):
-        things.attach(
+        things.attach_known(
             connection,
             order.scope,
             wanted.thing_name,
@@ -387,7 +374,7 @@ def _policy(connection: Connection, order: ProvisioningOrder, wanted: PolicyReso
             policies.require(connection, order.scope, name, "policy")
         return
     # Most devices of a fleet share their policies, so that it is there is the common case.
-    found = policies.get(connection, order.scope, name)
+    found = policies.document(connection, order.scope, name)
     if found is None:
         made = PolicyRecord(
             scope=order.scope,
@@ -403,10 +390,10 @@ def _policy(connection: Connection, order: ProvisioningOrder, wanted: PolicyReso
         except StoreConflict as conflict:
             if conflict.kind != "exists":
                 raise
-            found = policies.get(connection, order.scope, name)  # another writer's, where there is more than one
+            found = policies.document(connection, order.scope, name)  # another writer's, where there is more than one
         else:
             return
-    if found is None or not _same_json(found.document, wanted.document):
+    if found is None or not _same_json(found, wanted.document):
         raise _failed(
             FailureKind.CONFLICT,
             wanted.logical_name,
@@ -419,7 +406,7 @@ def _attach_policy(
     connection: Connection, order: ProvisioningOrder, wanted: PolicyResource, certificate: _Certificate, cause: Cause
 ) -> None:
     with _as_failure_of(wanted.logical_name):
-        policies.attach(
+        policies.attach_known(
             connection,
             order.scope,
             wanted.policy_name,

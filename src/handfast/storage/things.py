@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, exists, insert, or_, select, update
 
 from handfast.core.identity.ids import AccountId, BillingGroupName, CertificateId, Scope, ThingName
 from handfast.core.identity.records import ThingPrincipalType, ThingRecord
@@ -14,9 +14,10 @@ from handfast.core.identity.things import ThingEdit, edited
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Page, PageRequest
 from handfast.storage import billing_groups, certificates, thing_group_members, thing_types
-from handfast.storage.certificates import in_scope
+from handfast.storage.certificates import at_scope, in_scope, scope_values
 from handfast.storage.journal import insert_or_ignore, record
 from handfast.storage.paging import Listing
+from handfast.storage.prepared import Prepared
 from handfast.storage.tables import thing_attributes, thing_principals, things
 
 _T = things.c
@@ -25,12 +26,28 @@ _P = thing_principals.c
 _EXCLUSIVE = ThingPrincipalType.EXCLUSIVE_THING
 _LAST_CHARACTER = "\U0010ffff"
 
+_INSERT = Prepared(lambda c: insert_or_ignore(c, things).returning(_T.thing_name))
+_INSERT_ATTRIBUTE = Prepared(lambda _: insert(thing_attributes))
+_INSERT_PRINCIPAL = Prepared(lambda _: insert(thing_principals))
+_ID = Prepared(lambda _: select(_T.thing_id).where(at_scope(_T), _T.thing_name == bindparam("name")))
+_IN_THE_WAY = select(_P.thing_name, _P.thing_principal_type).where(at_scope(_P), _P.certificate_id == bindparam("id"))
+# Either the certificate serves one thing exclusively, or any number without exclusiveness.
+_IN_THE_WAY_OF_EXCLUSIVE = Prepared(lambda _: _IN_THE_WAY.limit(2))
+_IN_THE_WAY_OF_ANY = Prepared(
+    lambda _: _IN_THE_WAY.where(
+        or_(_P.thing_name == bindparam("name"), _P.thing_principal_type == _EXCLUSIVE.value)
+    ).limit(2)
+)
+_PRINCIPALS = Prepared(
+    lambda _: select(_P.certificate_id, _P.thing_principal_type).where(at_scope(_P), _P.thing_name == bindparam("name"))
+)
+
 
 def create(connection: Connection, thing: ThingRecord, cause: Cause) -> list[Change]:
     scope = thing.scope
     key = {"account_id": scope.account, "region": scope.region, "thing_name": thing.thing_name}
-    inserted = connection.execute(
-        insert_or_ignore(connection, things).returning(_T.thing_name),
+    inserted = _INSERT.run(
+        connection,
         key
         | {
             "thing_id": thing.thing_id,
@@ -40,8 +57,8 @@ def create(connection: Connection, thing: ThingRecord, cause: Cause) -> list[Cha
             "version": thing.version,
             "creation_date": thing.creation_date,
         },
-    ).first()
-    if inserted is None:
+    ).fetchall()
+    if not inserted:
         raise StoreConflict("exists", f"Thing {thing.thing_name} exists")
     # A conflict from here on takes the row back: the transaction ends with it.
     if thing.thing_type_name is not None:
@@ -108,7 +125,7 @@ def _index_attributes(connection: Connection, thing: ThingRecord) -> None:
     if thing.attributes:
         key = {"account_id": thing.scope.account, "region": thing.scope.region, "thing_name": thing.thing_name}
         rows = [key | {"name": name, "value": value} for name, value in thing.attributes.items()]
-        connection.execute(insert(thing_attributes), rows)
+        _INSERT_ATTRIBUTE.run_many(connection, rows)
 
 
 def get(connection: Connection, scope: Scope, name: ThingName) -> ThingRecord | None:
@@ -168,26 +185,34 @@ def attach(
 ) -> list[Change]:
     _require(connection, scope, name, "thing")
     certificates.require_attachable(connection, scope, certificate_id)
-    query = select(_P.thing_name, _P.thing_principal_type).where(
-        in_scope(_P, scope), _P.certificate_id == certificate_id
-    )
-    # Either the certificate serves one thing exclusively, or any number without exclusiveness.
-    if principal_type is not _EXCLUSIVE:
-        query = query.where(or_(_P.thing_name == name, _P.thing_principal_type == _EXCLUSIVE.value))
-    for row in connection.execute(query.limit(2)):
-        if row.thing_name != name:
-            raise StoreConflict("exclusive", f"Certificate {certificate_id} is attached to thing {row.thing_name}")
-        if row.thing_principal_type == principal_type.value:
+    return attach_known(connection, scope, name, certificate_id, principal_type, cause)
+
+
+def attach_known(
+    connection: Connection,
+    scope: Scope,
+    name: ThingName,
+    certificate_id: CertificateId,
+    principal_type: ThingPrincipalType,
+    cause: Cause,
+) -> list[Change]:
+    """`attach` for a thing and a certificate that are there, which this very transaction knows."""
+    query = _IN_THE_WAY_OF_EXCLUSIVE if principal_type is _EXCLUSIVE else _IN_THE_WAY_OF_ANY
+    for other, kind in query.run(connection, {**scope_values(scope), "id": certificate_id, "name": name}).fetchall():
+        if other != name:
+            raise StoreConflict("exclusive", f"Certificate {certificate_id} is attached to thing {other}")
+        if kind == principal_type.value:
             return []
-        raise StoreConflict("exclusive", f"Certificate {certificate_id} is attached as {row.thing_principal_type}")
-    connection.execute(
-        insert(thing_principals).values(
-            account_id=scope.account,
-            region=scope.region,
-            certificate_id=certificate_id,
-            thing_name=name,
-            thing_principal_type=principal_type.value,
-        )
+        raise StoreConflict("exclusive", f"Certificate {certificate_id} is attached as {kind}")
+    _INSERT_PRINCIPAL.run(
+        connection,
+        {
+            "account_id": scope.account,
+            "region": scope.region,
+            "certificate_id": certificate_id,
+            "thing_name": name,
+            "thing_principal_type": principal_type.value,
+        },
     )
     change = Change(ChangeKind.PRINCIPAL_THINGS, scope, certificate_id)
     return record(connection, cause, change, after={"thing": name, "type": principal_type.value})
@@ -204,6 +229,12 @@ def detach(
     if deleted.rowcount == 0:
         return []
     return record(connection, cause, Change(ChangeKind.PRINCIPAL_THINGS, scope, certificate_id), before={"thing": name})
+
+
+def principals_of(connection: Connection, scope: Scope, name: ThingName) -> dict[CertificateId, ThingPrincipalType]:
+    """Every certificate that is attached to the thing."""
+    rows = _PRINCIPALS.run(connection, {**scope_values(scope), "name": name}).fetchall()
+    return {CertificateId(row[0]): ThingPrincipalType(row[1]) for row in rows}
 
 
 def principals_page(
@@ -254,8 +285,7 @@ def _of_type(query: Select[Any], principal_type: ThingPrincipalType | None) -> S
 
 
 def _require(connection: Connection, scope: Scope, name: ThingName, kind: str) -> None:
-    found = connection.execute(select(_T.thing_id).where(in_scope(_T, scope), _T.thing_name == name)).scalar()
-    if found is None:
+    if _ID.run(connection, {**scope_values(scope), "name": name}).fetchone() is None:
         raise StoreConflict(kind, f"Thing {name} does not exist")
 
 

@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, select
+from sqlalchemy import Connection, and_, bindparam, delete, insert, select
 
 from handfast.core.identity.ids import AccountId, CertificateId, Scope
 from handfast.core.identity.records import TombstoneReason
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind
 from handfast.storage.journal import record
+from handfast.storage.prepared import Prepared
 from handfast.storage.tables import tombstones
 
 _T = tombstones.c
 CHUNK = 250
 """Ids in one statement: SQLite counts its parameters."""
+_GET = Prepared(
+    lambda _: select(_T.reason).where(
+        _T.account_id == bindparam("account"),
+        _T.region == bindparam("region"),
+        _T.certificate_id == bindparam("id"),
+    )
+)
 
 
 def put(
@@ -38,8 +46,8 @@ def put(
 
 
 def get(connection: Connection, scope: Scope, certificate_id: CertificateId) -> TombstoneReason | None:
-    reason = connection.execute(select(_T.reason).where(_key(scope, certificate_id))).scalar()
-    return None if reason is None else TombstoneReason(reason)
+    row = _GET.run(connection, {"account": scope.account, "region": scope.region, "id": certificate_id}).fetchone()
+    return None if row is None else TombstoneReason(row[0])
 
 
 def lift(connection: Connection, scope: Scope, certificate_id: CertificateId) -> None:
