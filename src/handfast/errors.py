@@ -222,11 +222,16 @@ class ProviderFailed(HandfastError):
 
 
 class PolicySyntaxError(HandfastError):
-    """A policy document that cannot be used. `path` is the JSON path of the place (`$.Statement[0].Effect`)."""
+    """
+    A policy document that cannot be used. `path` is the JSON path of the place (`$.Statement[0].Effect`).
+
+    `message` is the sentence without the path.
+    """
 
     def __init__(self, message: str, path: str) -> None:
         super().__init__(f"{path}: {message}")
         self.path = path
+        self.message = message
 
 
 class StoreConflict(HandfastError):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from handfast.core.identity.arns import thing_group_arn
 from handfast.core.identity.ids import Scope, ThingGroupName, ThingName
 from handfast.core.identity.records import ThingGroupRecord
+from handfast.core.identity.things import GROUPS_PER_THING
 from handfast.errors import (
     InternalFailureError,
     InvalidRequestError,
@@ -25,7 +26,6 @@ DEPTH_MAX = 7
 """Levels of a hierarchy, its root included."""
 CHILDREN_MAX = 100
 ATTRIBUTES_MAX = 50
-GROUPS_PER_THING = 10
 _UPDATE_ATTEMPTS = 5
 
 

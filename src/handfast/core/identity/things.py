@@ -14,6 +14,7 @@ from handfast.errors import StoreConflict
 ATTRIBUTES_MAX = 3
 """Of a thing without a thing type."""
 ATTRIBUTES_MAX_WITH_TYPE = 50
+GROUPS_PER_THING = 10
 
 
 class PropagatingAttribute(NamedTuple):

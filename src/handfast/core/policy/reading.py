@@ -1,5 +1,5 @@
 """
-JSON text of a policy as it was written: bounded, every error with its JSON path.
+JSON text of a policy or a template as it was written: bounded, every error with its JSON path.
 
 Objects are kept as pairs, so that a member that stands twice is refused
 instead of one of the two being obeyed.
@@ -40,8 +40,7 @@ def load(text: str) -> Any:
             f"the document has {len(text)} characters; expected at most {MAX_TEXT_CHARACTERS}, white space included",
             "$",
         )
-    # Without escapes, every second piece between quotation marks is a string.
-    structure = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])
+    structure = _structure(text)
     solid = len(text) - sum(map(structure.count, " \t\n\r"))
     if solid > MAX_CHARACTERS:
         raise PolicySyntaxError(
@@ -49,7 +48,28 @@ def load(text: str) -> Any:
         )
     if solid == 0:
         raise PolicySyntaxError("the document is empty; expected a JSON object", "$")
-    _check_depth(structure)
+    return _decode(text, structure, MAX_DEPTH)
+
+
+def load_bounded(text: str, *, max_characters: int, max_depth: int) -> Any:
+    """
+    The value that any such text holds, white space counted; its objects are read by `members`.
+
+    Raises:
+        PolicySyntaxError: Not JSON, too large or nested too deep. The work is linear in the text.
+    """
+    if len(text) > max_characters:
+        raise PolicySyntaxError(f"the text has {len(text)} characters; expected at most {max_characters}", "$")
+    return _decode(text, _structure(text), max_depth)
+
+
+def _structure(text: str) -> str:
+    """The text without its strings: without escapes, every second piece between quotation marks is one."""
+    return "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])
+
+
+def _decode(text: str, structure: str, max_depth: int) -> Any:
+    _check_depth(structure, max_depth)
     try:
         return json.loads(
             text, object_pairs_hook=_Pairs, parse_constant=_refuse_constant, parse_float=Number, parse_int=Number
@@ -72,16 +92,21 @@ def _refuse_constant(name: str) -> Any:
     raise json.JSONDecodeError(f"{name} is no JSON value", "", 0)
 
 
-def _check_depth(structure: str) -> None:
+def _check_depth(structure: str, max_depth: int) -> None:
     """Bounds nesting before a recursive parser sees the text."""
     depth = 0
     for character in structure:
         if character in "[{":
             depth += 1
-            if depth > MAX_DEPTH:
-                raise PolicySyntaxError(f"nested deeper than {MAX_DEPTH} levels", "$")
+            if depth > max_depth:
+                raise PolicySyntaxError(f"nested deeper than {max_depth} levels", "$")
         elif character in "]}":
             depth -= 1
+
+
+def is_object(value: Any) -> bool:
+    """Whether it was written as a JSON object."""
+    return isinstance(value, _Pairs)
 
 
 def members(value: Any, path: str, expected: str) -> dict[str, Any]:
