@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from handfast.core.identity.ids import CertificateId, Scope
 from handfast.core.identity.records import CertificateRecord
+from handfast.core.identity.things import GROUPS_PER_THING
 from handfast.core.provisioning.plan import Plan
 from handfast.ports import Cause, Change, ChangeKind, Entropy, Store
 from handfast.ports.provisioning import Provisioned, ProvisioningOrder
 from handfast.services.commit import Committer
 from handfast.services.policies import POLICIES_PER_CERTIFICATE
-from handfast.services.thing_groups import GROUPS_PER_THING
 
 
 class Provisioner:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from handfast.core.provisioning.template import (
     TemplateError,
     TemplateKind,
     lint_template,
-    policy_name_of,
     read_template,
 )
 

@@ -178,7 +178,7 @@ def _selected(index: str, texts: Sequence[str]) -> str:
     if number is None:
         raise Unresolvable(f"{shown(index)} is no index for Fn::Select; expected a whole number from 0")
     if number >= len(texts):
-        raise Unresolvable(f"index {number} is outside of {counted(len(texts))}; Fn::Select counts from 0")
+        raise Unresolvable(f"Fn::Select: index {number} is outside of {counted(len(texts))}; the first is 0")
     return texts[number]
 
 
