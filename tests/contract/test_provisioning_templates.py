@@ -60,9 +60,9 @@ async def create(store: Store, name: str = "fleet", **changes: Any) -> list[Chan
 
 async def version(store: Store, body: str = "two", **options: Any) -> ProvisioningTemplateVersionRecord:
     asked: dict[str, Any] = {
-        "template_type": TemplateType.FLEET_PROVISIONING,
         "set_as_default": False,
         "limit": 5,
+        "created": NOW,
         "cause": cause(at=LATER),
     }
     made, changes = await store.create_provisioning_template_version(SCOPE, FLEET, body, **asked | options)
@@ -71,7 +71,19 @@ async def version(store: Store, body: str = "two", **options: Any) -> Provisioni
 
 
 async def edit(store: Store, name: TemplateName = FLEET, **changes: Any) -> list[Change]:
-    return await store.update_provisioning_template(SCOPE, name, ProvisioningTemplateEdit(**changes), cause(at=LATER))
+    return await store.update_provisioning_template(
+        SCOPE, name, ProvisioningTemplateEdit(**changes), created=NOW, cause=cause(at=LATER)
+    )
+
+
+async def delete(store: Store, name: TemplateName = FLEET) -> list[Change]:
+    return await store.delete_provisioning_template(SCOPE, name, created=NOW, cause=cause())
+
+
+async def delete_version(store: Store, version_id: int) -> list[Change]:
+    return await store.delete_provisioning_template_version(
+        SCOPE, FLEET, version_id, created=NOW, cause=cause(at=LATER)
+    )
 
 
 async def audited(store: Store) -> tuple[Any, Any]:
@@ -139,7 +151,6 @@ async def test_edits_that_cannot_be(store: Store) -> None:
     assert "missing" == (await conflict(edit(store))).kind
     for number in (0, -1, 2, 2**31, 2**70):
         assert "version" == (await conflict(edit(store, JITP, default_version_id=number))).kind
-    assert "type" == (await conflict(edit(store, JITP, hook=HOOK))).kind
     assert [] == await edit(store, JITP, default_version_id=1)
 
 
@@ -148,14 +159,25 @@ async def test_a_template_goes_with_its_tags_when_nothing_but_its_default_versio
     await store.create_provisioning_template(provisioning_template(), cause(), limit=9, tags={"line": "1"})
     assert {"line": "1"} == await store.tags(SCOPE, resource)
     made = await version(store)
-    assert "versions" == (await conflict(store.delete_provisioning_template(SCOPE, FLEET, cause()))).kind
-    await store.delete_provisioning_template_version(SCOPE, FLEET, made.version_id, cause())
-    assert CHANGE == await store.delete_provisioning_template(SCOPE, FLEET, cause())
+    assert "versions" == (await conflict(delete(store, FLEET))).kind
+    await delete_version(store, made.version_id)
+    assert CHANGE == await delete(store, FLEET)
     assert {"line": "1"} == (await audited(store))[0]["tags"]
     assert await store.provisioning_template(SCOPE, FLEET) is None
-    assert "missing" == (await conflict(store.delete_provisioning_template(SCOPE, FLEET, cause()))).kind
+    assert "missing" == (await conflict(delete(store, FLEET))).kind
     await create(store)
     assert {} == await store.tags(SCOPE, resource)
+
+
+async def test_a_template_that_was_made_anew_is_another(store: Store) -> None:
+    await create(store, creation_date=LATER)
+    made = await version(store, created=LATER)
+    for call in (edit(store, enabled=False), version(store), delete_version(store, made.version_id), delete(store)):
+        assert "replaced" == (await conflict(call)).kind
+    assert [[2, 1]] == [
+        [each.version_id for each in page]
+        for page in await pages(lambda page: store.list_provisioning_template_versions(SCOPE, FLEET, page), 9)
+    ]
 
 
 # --- versions
@@ -167,7 +189,7 @@ async def test_version_ids_count_up_and_never_come_back(store: Store) -> None:
         scope=SCOPE, template_name=FLEET, version_id=2, body="two", is_default=False, creation_date=LATER
     )
     assert expected == await version(store)
-    assert CHANGE == await store.delete_provisioning_template_version(SCOPE, FLEET, 2, cause(at=LATER))
+    assert CHANGE == await delete_version(store, 2)
     assert ({"version": 2, "body": "two"}, None) == await audited(store)
     assert 3 == (await version(store, "three")).version_id
     assert await store.provisioning_template_version(SCOPE, FLEET, 2) is None
@@ -192,20 +214,19 @@ async def test_the_default_version_is_the_one_that_is_read_and_stays(store: Stor
         for each in page
     }
     assert [(2, False), (1, True)] == list(defaults.items())
-    assert "default" == (await conflict(store.delete_provisioning_template_version(SCOPE, FLEET, 1, cause()))).kind
-    await store.delete_provisioning_template_version(SCOPE, FLEET, 2, cause())
+    assert "default" == (await conflict(delete_version(store, 1))).kind
+    await delete_version(store, 2)
 
 
 async def test_versions_that_cannot_be(store: Store) -> None:
     page = PageRequest(limit=9)
     assert "missing" == (await conflict(version(store))).kind
     assert "missing" == (await conflict(store.list_provisioning_template_versions(SCOPE, FLEET, page))).kind
-    assert "missing" == (await conflict(store.delete_provisioning_template_version(SCOPE, FLEET, 1, cause()))).kind
+    assert "missing" == (await conflict(delete_version(store, 1))).kind
     await create(store)
-    assert "type" == (await conflict(version(store, template_type=TemplateType.JITP))).kind
     for number in (0, -1, 2, 2**31, 2**70):
         assert await store.provisioning_template_version(SCOPE, FLEET, number) is None
-        refused = await conflict(store.delete_provisioning_template_version(SCOPE, FLEET, number, cause()))
+        refused = await conflict(delete_version(store, number))
         assert "version" == refused.kind
 
 
@@ -293,10 +314,10 @@ async def test_a_template_that_a_ca_provisions_by_stays_until_no_ca_does(store: 
     await create(store, "jitp", type=TemplateType.JITP)
     await insert(store, BY_NAME)
     await insert(store, BY_BODY, 2)
-    assert "cas" == (await conflict(store.delete_provisioning_template(SCOPE, JITP, cause()))).kind
+    assert "cas" == (await conflict(delete(store, JITP))).kind
     listed = await store.list_ca_certificates(SCOPE, PageRequest(limit=9), template_name="jitp")
     assert [certificate_id(1)] == [ca.certificate_id for ca in listed.items]
     assert [] == (await store.list_ca_certificates(SCOPE, PageRequest(limit=9), template_name="other")).items
     await store.delete_ca_certificate(SCOPE, certificate_id(1), cause())
-    await store.delete_provisioning_template(SCOPE, JITP, cause())
+    await delete(store, JITP)
     await store.delete_ca_certificate(SCOPE, certificate_id(2), cause())

@@ -163,7 +163,11 @@ def policy(name: str = "allow", **changes: Any) -> PolicyRecord:
     return dataclasses.replace(record, **changes)
 
 
-TEMPLATE_BODY = '{"Resources":{"thing":{"Type":"AWS::IoT::Thing","Properties":{"ThingName":"lamp"}}}}'
+TEMPLATE_BODY = (
+    '{"Parameters":{"AWS::IoT::Certificate::Id":{"Type":"String"}},"Resources":{"certificate":{'
+    '"Type":"AWS::IoT::Certificate","Properties":{"CertificateId":{"Ref":"AWS::IoT::Certificate::Id"}}}}}'
+)
+"""Of every type: the certificate becomes ACTIVE, and nothing else."""
 ROLE = "arn:aws:iam::123456789012:role/provisioning"
 
 

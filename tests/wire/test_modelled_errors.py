@@ -10,7 +10,8 @@ error of a certificate operation is forgotten.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+import uuid
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,29 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from tests.support import inprocess
-from tests.support.registry import ALLOW, FakeIssuer, FakeRefusals, access_key, account, cause, sqlite_store
+from tests.support.registry import (
+    ALLOW,
+    NOW,
+    ROLE,
+    TEMPLATE_BODY,
+    FakeIssuer,
+    FakeRefusals,
+    access_key,
+    account,
+    cause,
+    provisioning_template,
+    sqlite_store,
+)
 from tests.support.strict import check_answer, issue, leaf, own_ca, register_ca
 
 from handfast.control.handlers import build_handlers
 from handfast.control.quotas import CallRates
 from handfast.core.identity.ids import AccountId, Scope
 from handfast.core.identity.records import AccountStatus
+from handfast.core.provisioning.records import TemplateName
 from handfast.errors import StoreUnavailable
 from handfast.ports import Change
+from handfast.services import provisioning_templates
 from handfast.services.accounts import Accounts
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.registry import Registry
@@ -45,17 +60,25 @@ OPERATIONS = (
     "CancelCertificateTransfer",
     "CreateCertificateFromCsr",
     "CreateKeysAndCertificate",
+    "CreateProvisioningTemplate",
+    "CreateProvisioningTemplateVersion",
     "DeleteCACertificate",
     "DeleteCertificate",
+    "DeleteProvisioningTemplate",
+    "DeleteProvisioningTemplateVersion",
     "DeleteRegistrationCode",
     "DescribeCACertificate",
     "DescribeCertificate",
     "DescribeEndpoint",
+    "DescribeProvisioningTemplate",
+    "DescribeProvisioningTemplateVersion",
     "GetRegistrationCode",
     "ListCACertificates",
     "ListCertificates",
     "ListCertificatesByCA",
     "ListOutgoingCertificates",
+    "ListProvisioningTemplateVersions",
+    "ListProvisioningTemplates",
     "RegisterCACertificate",
     "RegisterCertificate",
     "RegisterCertificateWithoutCA",
@@ -63,6 +86,7 @@ OPERATIONS = (
     "TransferCertificate",
     "UpdateCACertificate",
     "UpdateCertificate",
+    "UpdateProvisioningTemplate",
 )
 
 
@@ -72,6 +96,8 @@ class FaultyStore:
     def __init__(self, store: Any) -> None:
         self._store = store
         self.failure: Exception | None = None
+        self.meanwhile: tuple[str, Callable[[Any], Awaitable[Any]]] | None = None
+        """Before this method is called, once: what somebody else does."""
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
@@ -79,6 +105,9 @@ class FaultyStore:
         async def call(*args: Any, **kwargs: Any) -> Any:
             if self.failure is not None:
                 raise self.failure
+            if self.meanwhile is not None and self.meanwhile[0] == name:
+                (_, somebody), self.meanwhile = self.meanwhile, None
+                await somebody(self._store)
             return await method(*args, **kwargs)
 
         return call
@@ -172,6 +201,13 @@ class World:
         self.mine.attach_policy(policyName=name, target=f"arn:aws:iot:{REGION}:{MINE}:cert/{made}")
         return made
 
+    def template(self, versions: int = 1, **members: Any) -> str:
+        name = uuid.uuid4().hex
+        self.mine.create_provisioning_template(**_new_template(name), **members)
+        for _ in range(versions - 1):
+            self.mine.create_provisioning_template_version(templateName=name, templateBody=TEMPLATE_BODY)
+        return name
+
     def proven(self, name: str | None = None, **members: Any) -> dict[str, Any]:
         ca = own_ca(name)
         proof = issue(ca, self.mine.get_registration_code()["registrationCode"])
@@ -190,6 +226,14 @@ Members = dict[str, Any]
 
 def _call(client: Any, operation: str, members: Members) -> Any:
     return client._make_api_call(operation, members)  # by the operation's own name
+
+
+def _new_template(name: str) -> Members:
+    return {"templateName": name, "templateBody": TEMPLATE_BODY, "provisioningRoleArn": ROLE}
+
+
+def _template(versions: int = 1, **members: Any) -> Callable[[World], Members]:
+    return lambda w: {"templateName": w.template(versions)} | members
 
 
 def _leaf_of_a_ca(world: World) -> Members:
@@ -217,17 +261,25 @@ GOOD: dict[str, Callable[[World], Members]] = {
     "CancelCertificateTransfer": lambda w: {"certificateId": w.offer(w.mine, THEIRS)},
     "CreateCertificateFromCsr": lambda _: {"certificateSigningRequest": "good"},
     "CreateKeysAndCertificate": _nothing,
+    "CreateProvisioningTemplate": lambda _: _new_template(uuid.uuid4().hex),
+    "CreateProvisioningTemplateVersion": _template(templateBody=TEMPLATE_BODY),
     "DeleteCACertificate": lambda w: {"certificateId": w.ca(setAsActive=False)},
     "DeleteCertificate": lambda w: {"certificateId": w.certificate()},
+    "DeleteProvisioningTemplate": _template(),
+    "DeleteProvisioningTemplateVersion": _template(2, versionId=2),
     "DeleteRegistrationCode": _code,
     "DescribeCACertificate": lambda w: {"certificateId": w.ca()},
     "DescribeCertificate": lambda w: {"certificateId": w.certificate()},
     "DescribeEndpoint": _new_account_has_no_endpoint,
+    "DescribeProvisioningTemplate": _template(),
+    "DescribeProvisioningTemplateVersion": _template(versionId=1),
     "GetRegistrationCode": _nothing,
     "ListCACertificates": _nothing,
     "ListCertificates": _nothing,
     "ListCertificatesByCA": lambda _: {"caCertificateId": UNKNOWN},
     "ListOutgoingCertificates": _nothing,
+    "ListProvisioningTemplateVersions": _template(),
+    "ListProvisioningTemplates": _nothing,
     "RegisterCACertificate": lambda w: w.proven(),
     "RegisterCertificate": _leaf_of_a_ca,
     "RegisterCertificateWithoutCA": lambda _: {"certificatePem": leaf()},
@@ -235,6 +287,7 @@ GOOD: dict[str, Callable[[World], Members]] = {
     "TransferCertificate": lambda w: {"certificateId": w.certificate(), "targetAwsAccount": THEIRS},
     "UpdateCACertificate": lambda w: {"certificateId": w.ca(), "newStatus": "INACTIVE"},
     "UpdateCertificate": lambda w: {"certificateId": w.certificate(), "newStatus": "ACTIVE"},
+    "UpdateProvisioningTemplate": _template(enabled=True),
 }
 """A call of each operation that succeeds."""
 
@@ -291,11 +344,74 @@ def _no_code(world: World) -> Members:
     return {}
 
 
+def _full_of_templates(world: World) -> Members:
+    """No template may be made but by this very call's end: filling the account for good would take it from others."""
+    allowed, provisioning_templates.TEMPLATES_PER_ACCOUNT = provisioning_templates.TEMPLATES_PER_ACCOUNT, 0
+
+    async def again(_store: Any) -> None:
+        provisioning_templates.TEMPLATES_PER_ACCOUNT = allowed
+
+    world.store.meanwhile = "create_provisioning_template", again
+    return _new_template(uuid.uuid4().hex)
+
+
+def _replaced(method: str, versions: int = 1, **members: Any) -> Callable[[World], Members]:
+    """While the call is under way, somebody deletes the template and makes another one of its name."""
+
+    def between(world: World) -> Members:
+        name = TemplateName(world.template(versions))
+        scope = Scope(MINE, REGION)
+
+        async def replace(store: Any) -> None:
+            made = await store.provisioning_template(scope, name)
+            if versions > 1:
+                await store.delete_provisioning_template_version(
+                    scope, name, versions, created=made.creation_date, cause=cause()
+                )
+            await store.delete_provisioning_template(scope, name, created=made.creation_date, cause=cause())
+            another = provisioning_template(name, scope=scope, creation_date=NOW)
+            await store.create_provisioning_template(another, cause(), limit=999)
+
+        world.store.meanwhile = method, replace
+        return {"templateName": name} | members
+
+    return between
+
+
+def _of_a_ca(world: World) -> Members:
+    name = world.template(type="JITP")
+    world.ca(registrationConfig={"templateName": name})
+    return {"templateName": name}
+
+
+def _no_template(**members: Any) -> Callable[[World], Members]:
+    return lambda _world: {"templateName": "none"} | members
+
+
 def _id(**members: Any) -> Callable[[World], Members]:
     return lambda _world: {"certificateId": UNKNOWN} | members
 
 
+CHANGED = "ConflictingResourceUpdateException"
 OWN: dict[tuple[str, str], Callable[[World], Members]] = {
+    ("CreateProvisioningTemplate", "LimitExceededException"): _full_of_templates,
+    ("CreateProvisioningTemplate", "ResourceAlreadyExistsException"): _twice("CreateProvisioningTemplate"),
+    ("CreateProvisioningTemplateVersion", CHANGED): _replaced(
+        "create_provisioning_template_version", templateBody=TEMPLATE_BODY
+    ),
+    ("CreateProvisioningTemplateVersion", "ResourceNotFoundException"): _no_template(templateBody=TEMPLATE_BODY),
+    ("CreateProvisioningTemplateVersion", "VersionsLimitExceededException"): _template(5, templateBody=TEMPLATE_BODY),
+    ("DeleteProvisioningTemplate", CHANGED): _replaced("delete_provisioning_template"),
+    ("DeleteProvisioningTemplate", "DeleteConflictException"): _of_a_ca,
+    ("DeleteProvisioningTemplate", "ResourceNotFoundException"): _no_template(),
+    ("DeleteProvisioningTemplateVersion", CHANGED): _replaced("delete_provisioning_template_version", 2, versionId=2),
+    ("DeleteProvisioningTemplateVersion", "DeleteConflictException"): _template(2, versionId=1),
+    ("DeleteProvisioningTemplateVersion", "ResourceNotFoundException"): _template(2, versionId=3),
+    ("DescribeProvisioningTemplate", "ResourceNotFoundException"): _no_template(),
+    ("DescribeProvisioningTemplateVersion", "ResourceNotFoundException"): _template(versionId=2),
+    ("ListProvisioningTemplateVersions", "ResourceNotFoundException"): _no_template(),
+    ("UpdateProvisioningTemplate", CHANGED): _replaced("update_provisioning_template", enabled=True),
+    ("UpdateProvisioningTemplate", "ResourceNotFoundException"): _template(defaultVersionId=2),
     ("AcceptCertificateTransfer", "ResourceNotFoundException"): _id(),
     ("AcceptCertificateTransfer", "TransferAlreadyCompletedException"): _settled("theirs"),
     ("CancelCertificateTransfer", "ResourceNotFoundException"): _id(),
@@ -360,6 +476,15 @@ INVALID: dict[str, Members] = {
     "TransferCertificate": {"targetAwsAccount": MINE},
     "UpdateCACertificate": {"newStatus": "REVOKED"},
     "UpdateCertificate": {"newStatus": "REGISTER_INACTIVE"},
+    "CreateProvisioningTemplate": {"templateBody": "{"},
+    "CreateProvisioningTemplateVersion": {"templateBody": "[]"},
+    "DeleteProvisioningTemplate": {"templateName": "no spaces"},
+    "DeleteProvisioningTemplateVersion": {"templateName": "no spaces"},
+    "DescribeProvisioningTemplate": {"templateName": "no spaces"},
+    "DescribeProvisioningTemplateVersion": {"templateName": "no spaces"},
+    "ListProvisioningTemplateVersions": {"nextToken": "AAAA"},
+    "ListProvisioningTemplates": {"nextToken": "AAAA"},
+    "UpdateProvisioningTemplate": {"removePreProvisioningHook": True, "preProvisioningHook": {"targetArn": "hook"}},
 }
 """What makes a good call invalid; an id that is not hexadecimal for the others, and where there is no member at
 all, a region that is none."""
@@ -459,7 +584,8 @@ def test_a_modelled_error_arrives_as_it_is_modelled(world: World, operation: str
     for member in shapes[code].members.keys() - {"message"}:
         assert response[member], f"{code} has {member}"
     if "resourceArn" in shapes[code].members:
-        kind = "cacert" if operation == "RegisterCACertificate" else "cert"
+        kinds = {"RegisterCACertificate": "cacert", "CreateProvisioningTemplate": "provisioningtemplate"}
+        kind = kinds.get(operation, "cert")
         assert f"arn:aws:iot:{REGION}:{MINE}:{kind}/{response['resourceId']}" == response["resourceArn"]
 
 

@@ -15,8 +15,9 @@ from handfast.core.identity.records import (
     CACertificateRecord,
     CACertificateStatus,
     CertificateMode,
+    RegistrationConfig,
 )
-from handfast.errors import InvalidRequestError, ResourceNotFoundError
+from handfast.errors import InvalidRequestError
 from handfast.services.ca_certificates import CACertificates
 
 
@@ -56,16 +57,15 @@ class CACertificateHandlers:
         tags: Sequence[Mapping[str, Any]] | None = None,
         certificate_mode: str | None = None,
     ) -> Result:
-        scope = scope_of(ctx)
-        _refuse_config(registration_config)
         record = await self._cas.register(
-            scope,
+            scope_of(ctx),
             cause_of(ctx, "RegisterCACertificate"),
             ca_certificate,
             verification_pem=verification_certificate,
             mode=_mode(certificate_mode),
             set_as_active=bool(set_as_active),
             allow_auto_registration=bool(allow_auto_registration),
+            registration_config=_config(registration_config),
             tags=given_tags(tags),
         )
         return _identified(record)
@@ -84,7 +84,17 @@ class CACertificateHandlers:
             "validity": {"not_before": record.not_before, "not_after": record.not_after},
             "certificate_mode": record.mode.value,
         }
-        return {"certificate_description": description}
+        config = record.registration_config
+        return present(
+            certificate_description=description,
+            registration_config=(
+                None
+                if config is None
+                else present(
+                    template_name=config.template_name, template_body=config.template_body, role_arn=config.role_arn
+                )
+            ),
+        )
 
     async def update_ca_certificate(
         self,
@@ -96,18 +106,16 @@ class CACertificateHandlers:
         registration_config: Mapping[str, Any] | None = None,
         remove_auto_registration: bool | None = None,
     ) -> Result:
-        # removeAutoRegistration clears the registration configuration, of which there is none yet.
-        scope, folded = scope_of(ctx), fold_certificate_id(certificate_id)
-        await self._cas.describe(scope, folded)
-        _refuse_config(registration_config)
         await self._cas.update(
-            scope,
+            scope_of(ctx),
             cause_of(ctx, "UpdateCACertificate"),
-            folded,
+            fold_certificate_id(certificate_id),
             status=None if new_status is None else _status(new_status),
             auto_registration_status=(
                 None if new_auto_registration_status is None else _auto(new_auto_registration_status)
             ),
+            registration_config=_config(registration_config),
+            remove_registration_config=bool(remove_auto_registration),
         )
         return {}
 
@@ -124,10 +132,9 @@ class CACertificateHandlers:
         ascending_order: bool | None = None,
         template_name: str | None = None,
     ) -> Result:
-        scope = scope_of(ctx)
-        if template_name is not None:
-            return {"certificates": []}  # no CA has a template yet
-        page = await self._cas.list_page(scope, page_request(page_size, marker, ascending=ascending_order))
+        page = await self._cas.list_page(
+            scope_of(ctx), page_request(page_size, marker, ascending=ascending_order), template_name=template_name
+        )
         items = [
             _identified(record) | {"status": record.status.value, "creation_date": record.creation_date}
             for record in page.items
@@ -159,19 +166,10 @@ def _identified(record: CACertificateRecord) -> Result:
     }
 
 
-def _refuse_config(config: Mapping[str, Any] | None) -> None:
-    """Templates cannot be made yet: none of a name exists, and none that is given is quietly left out."""
-    given = {name for name, value in (config or {}).items() if value is not None}
-    if not given:
-        return
-    if "template_name" in given:
-        if "template_body" in given:
-            raise InvalidRequestError("registrationConfig holds both templateName and templateBody; give one")
-        name = (config or {})["template_name"]
-        raise ResourceNotFoundError(f"Provisioning template {name} does not exist in this account and region")
-    raise InvalidRequestError(
-        "registrationConfig is not supported yet: provisioning by template is not built; leave it out"
-    )
+def _config(given: Mapping[str, Any] | None) -> RegistrationConfig | None:
+    """None where no member is given."""
+    members = {name: value for name, value in (given or {}).items() if value is not None}
+    return RegistrationConfig(**members) if members else None
 
 
 def _mode(text: str | None) -> CertificateMode:

@@ -18,6 +18,7 @@ from handfast.control.expiry import ExpiryHandlers
 from handfast.control.explain import ExplainHandlers, Refusals
 from handfast.control.policies import PolicyHandlers
 from handfast.control.policy_versions import PolicyVersionHandlers
+from handfast.control.provisioning_templates import ProvisioningTemplateHandlers
 from handfast.control.quotas import CallRates, limited
 from handfast.control.rotations import RotationHandlers
 from handfast.control.tags import TagHandlers
@@ -50,6 +51,7 @@ def build_handlers(
         | ThingGroupHandlers(registry.thing_groups).handlers
         | PolicyHandlers(registry.policies).handlers
         | PolicyVersionHandlers(registry.policy_versions).handlers
+        | ProvisioningTemplateHandlers(registry.provisioning_templates).handlers
         | EffectivePolicyHandlers(registry.effective_policies).handlers
         | EndpointHandlers(endpoints, ensure_region).handlers
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -14,7 +15,6 @@ from handfast.core.provisioning.records import (
     ProvisioningTemplateRecord,
     ProvisioningTemplateVersionRecord,
     TemplateName,
-    TemplateType,
 )
 from handfast.ports.values import NO_TAGS, Cause, Change, Page, PageRequest, Tags
 
@@ -65,7 +65,12 @@ class ProvisioningStore(Protocol):
 
 
 class ProvisioningTemplateStore(Protocol):
-    """Part of `ports.Store`."""
+    """
+    Part of `ports.Store`.
+
+    `created`: the creation date of the template that the caller has looked at.
+    "replaced": it was deleted since then, and another one made under its name.
+    """
 
     async def create_provisioning_template(
         self, template: ProvisioningTemplateRecord, cause: Cause, *, limit: int, tags: Tags = NO_TAGS
@@ -75,11 +80,15 @@ class ProvisioningTemplateStore(Protocol):
 
     async def provisioning_template(self, scope: Scope, name: TemplateName) -> ProvisioningTemplateRecord | None: ...
     async def update_provisioning_template(
-        self, scope: Scope, name: TemplateName, edit: ProvisioningTemplateEdit, cause: Cause
-    ) -> list[Change]: ...  # "missing", "version" missing, "type": a hook on one that can have none
+        self, scope: Scope, name: TemplateName, edit: ProvisioningTemplateEdit, *, created: dt.datetime, cause: Cause
+    ) -> list[Change]: ...  # "missing", "replaced", "version" missing
     async def delete_provisioning_template(
-        self, scope: Scope, name: TemplateName, cause: Cause
-    ) -> list[Change]: ...  # "missing", "versions" besides the default, "cas": CA certificates that provision by it
+        self, scope: Scope, name: TemplateName, *, created: dt.datetime, cause: Cause
+    ) -> list[Change]:
+        """In this order: "missing", "replaced", "versions": it has some besides the default, "cas": CA certificates
+        provision by it."""
+        ...
+
     async def list_provisioning_templates(
         self, scope: Scope, page: PageRequest
     ) -> Page[ProvisioningTemplateRecord]: ...  # by name
@@ -91,15 +100,11 @@ class ProvisioningTemplateStore(Protocol):
         name: TemplateName,
         body: str,
         *,
-        template_type: TemplateType,
         set_as_default: bool,
         limit: int,
+        created: dt.datetime,
         cause: Cause,
-    ) -> tuple[ProvisioningTemplateVersionRecord, list[Change]]:
-        """In this order: "missing", "type": it is not of `template_type`, for which the body was checked (it was made
-        anew since then), "limit": of versions."""
-        ...
-
+    ) -> tuple[ProvisioningTemplateVersionRecord, list[Change]]: ...  # "missing", "replaced", "limit": of versions
     async def provisioning_template_version(
         self, scope: Scope, name: TemplateName, version_id: int
     ) -> ProvisioningTemplateVersionRecord | None: ...
@@ -107,5 +112,5 @@ class ProvisioningTemplateStore(Protocol):
         self, scope: Scope, name: TemplateName, page: PageRequest
     ) -> Page[ProvisioningTemplateVersionRecord]: ...  # the newest first; "missing"
     async def delete_provisioning_template_version(
-        self, scope: Scope, name: TemplateName, version_id: int, cause: Cause
-    ) -> list[Change]: ...  # "missing", "version" missing, "default"
+        self, scope: Scope, name: TemplateName, version_id: int, *, created: dt.datetime, cause: Cause
+    ) -> list[Change]: ...  # "missing", "replaced", "version" missing, "default"

@@ -13,14 +13,17 @@ from handfast.core.identity.records import (
     CACertificateStatus,
     CertificateMode,
     CertificateRecord,
+    RegistrationConfig,
 )
 from handfast.core.pki.keys import BrokenRule
 from handfast.core.pki.pem import ParsedCertificate, read_certificate
 from handfast.core.pki.possession import ca_refusals, common_name, name_digest, possession_refusals
+from handfast.core.provisioning.records import TemplateName, TemplateType
 from handfast.errors import (
     CertificateInputError,
     CertificateStateError,
     CertificateValidationError,
+    HandfastError,
     InvalidRequestError,
     LimitExceededError,
     RegistrationCodeValidationError,
@@ -31,6 +34,8 @@ from handfast.errors import (
 from handfast.ports import NO_TAGS, Cause, Change, ChangeKind, Entropy, Page, PageRequest, Store, Tags
 from handfast.services.commit import Committer
 from handfast.services.paging import page_of
+from handfast.services.provisioning_templates import check_body
+from handfast.services.provisioning_templates import not_found as template_not_found
 
 CAS_PER_SUBJECT = 10
 CODE_BYTES = 32
@@ -70,6 +75,7 @@ class CACertificates:
         mode: CertificateMode,
         set_as_active: bool,
         allow_auto_registration: bool,
+        registration_config: RegistrationConfig | None = None,
         tags: Tags = NO_TAGS,
     ) -> CACertificateRecord:
         """
@@ -83,6 +89,7 @@ class CACertificates:
             raise InvalidRequestError("verificationCertificate is required in DEFAULT mode")
         if mode is CertificateMode.SNI_ONLY and verification_pem is not None:
             raise InvalidRequestError("verificationCertificate must not be given in SNI_ONLY mode")
+        await self._check_config(scope, registration_config)
         ca = _read(pem, "CA certificate")
         verification = None if verification_pem is None else _read(verification_pem, "verification certificate")
         if await self._store.ca_certificate(scope, ca.certificate_id) is not None:
@@ -109,6 +116,7 @@ class CACertificates:
             not_before=ca.not_before,
             not_after=ca.not_after,
             generation_id=self._entropy.uuid(),
+            registration_config=registration_config,
         )
         await self._insert(record, code, tags, cause)
         return record
@@ -133,7 +141,7 @@ class CACertificates:
                         "region, which is the maximum"
                     ) from None
                 case _:
-                    raise
+                    raise _config_refusal(conflict, record.registration_config) from None
 
     async def describe(self, scope: Scope, certificate_id: CertificateId) -> CACertificateRecord:
         """The registration, or ResourceNotFoundError."""
@@ -150,8 +158,14 @@ class CACertificates:
         *,
         status: CACertificateStatus | None,
         auto_registration_status: AutoRegistrationStatus | None,
+        registration_config: RegistrationConfig | None = None,
+        remove_registration_config: bool = False,
     ) -> None:
         """What is given is so. Certificates that the CA signed and that are registered stay as they are."""
+        await self.describe(scope, certificate_id)
+        if registration_config is not None and remove_registration_config:
+            raise InvalidRequestError("registrationConfig and removeAutoRegistration are both given; give one")
+        await self._check_config(scope, registration_config)
         try:
             await self._commit(
                 self._store.update_ca_certificate(
@@ -159,14 +173,35 @@ class CACertificates:
                     certificate_id,
                     status=status,
                     auto_registration_status=auto_registration_status,
+                    registration_config=registration_config,
+                    remove_registration_config=remove_registration_config,
                     cause=cause,
                 ),
                 suspects=[_change(scope, certificate_id)],
             )
         except StoreConflict as conflict:
-            if conflict.kind != "missing":
-                raise
-            raise not_found(certificate_id) from None
+            if conflict.kind == "missing":
+                raise not_found(certificate_id) from None
+            raise _config_refusal(conflict, registration_config) from None
+
+    async def _check_config(self, scope: Scope, config: RegistrationConfig | None) -> None:
+        """What can be said of it before anything is written; the store looks at the template once more."""
+        if config is None:
+            return
+        if config.template_name is None:
+            if config.template_body is None:
+                raise InvalidRequestError("registrationConfig needs templateName, or templateBody with roleArn")
+            if config.role_arn is None:
+                raise InvalidRequestError("registrationConfig needs roleArn beside templateBody")
+            check_body(config.template_body, TemplateType.JITP)
+            return
+        if config.template_body is not None:
+            raise InvalidRequestError("registrationConfig holds both templateName and templateBody; give one")
+        template = await self._store.provisioning_template(scope, TemplateName(config.template_name))
+        if template is None:
+            raise template_not_found(config.template_name)
+        if template.type is not TemplateType.JITP:
+            raise _not_for_jitp(config.template_name)
 
     async def delete(self, scope: Scope, cause: Cause, certificate_id: CertificateId) -> None:
         """The CA is gone; the certificates that it signed stay registered."""
@@ -186,9 +221,11 @@ class CACertificates:
                 case _:
                     raise
 
-    async def list_page(self, scope: Scope, page: PageRequest) -> Page[CACertificateRecord]:
-        """One page, newest first unless `page.ascending`."""
-        return await page_of(self._store.list_ca_certificates(scope, page))
+    async def list_page(
+        self, scope: Scope, page: PageRequest, *, template_name: str | None = None
+    ) -> Page[CACertificateRecord]:
+        """One page, newest first unless `page.ascending`; only those that provision by the template, if given."""
+        return await page_of(self._store.list_ca_certificates(scope, page, template_name=template_name))
 
     async def by_expiry(
         self, scope: Scope, page: PageRequest, *, until: dt.datetime | None, statuses: Collection[CACertificateStatus]
@@ -214,6 +251,23 @@ def already_registered(scope: Scope, certificate_id: CertificateId) -> ResourceA
         "The CA certificate is already registered",
         resourceId=certificate_id,
         resourceArn=ca_certificate_arn(scope, certificate_id),
+    )
+
+
+def _config_refusal(conflict: StoreConflict, config: RegistrationConfig | None) -> HandfastError:
+    name = config.template_name if config is not None else None
+    match conflict.kind:
+        case "template" if name is not None:
+            return template_not_found(name)
+        case "template_type" if name is not None:
+            return _not_for_jitp(name)
+        case _:
+            return conflict
+
+
+def _not_for_jitp(name: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"Provisioning template {name} is not of type JITP, which a CA certificate's template must be"
     )
 
 

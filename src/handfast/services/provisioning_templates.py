@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from handfast.core.identity.arns import provisioning_template_arn
 from handfast.core.identity.ids import Scope
 from handfast.core.provisioning.records import (
@@ -14,6 +12,7 @@ from handfast.core.provisioning.records import (
     TemplateName,
     TemplateType,
 )
+from handfast.core.provisioning.template import Template, TemplateError, TemplateKind, read_template
 from handfast.errors import (
     ConflictingResourceUpdateError,
     DeleteConflictError,
@@ -32,11 +31,13 @@ from handfast.services.paging import page_of
 TEMPLATES_PER_ACCOUNT = 256
 """In each region."""
 VERSIONS_PER_TEMPLATE = 5
-BODY_MAX = 10_240
-"""Characters, as the model says."""
 PAYLOAD_VERSION = "2020-04-01"
 """The one version of what a pre-provisioning hook is asked with."""
 _FIRST_VERSION = 1
+_KINDS = {
+    TemplateType.FLEET_PROVISIONING: TemplateKind.FLEET,
+    TemplateType.JITP: TemplateKind.JITP,
+}
 
 
 class ProvisioningTemplates:
@@ -61,9 +62,7 @@ class ProvisioningTemplates:
         tags: Tags = NO_TAGS,
     ) -> ProvisioningTemplateRecord:
         """The template with this body as version 1. A name that is taken is refused even for the same body."""
-        if hook is not None and template_type is not TemplateType.FLEET_PROVISIONING:
-            raise _no_hook()
-        _check_hook(hook)
+        _check_hook(hook, template_type)
         check_body(body, template_type)
         record = ProvisioningTemplateRecord(
             scope=scope,
@@ -109,18 +108,18 @@ class ProvisioningTemplates:
         """What is given is so; devices that come from now on are provisioned by it."""
         if edit.hook is not None and edit.remove_hook:
             raise InvalidRequestError("preProvisioningHook and removePreProvisioningHook are both given; give one")
-        _check_hook(edit.hook)
-        write = self._store.update_provisioning_template(scope, name, edit, cause)
+        seen = await self.template_for(scope, name)
+        _check_hook(edit.hook, seen.type)
+        write = self._store.update_provisioning_template(scope, name, edit, created=seen.creation_date, cause=cause)
         try:
             await self._commit(write, suspects=_suspects(scope, name))
         except StoreConflict as conflict:
-            if conflict.kind == "type":
-                raise _no_hook() from None
             raise _refusal(conflict, name, edit.default_version_id) from None
 
     async def delete(self, scope: Scope, cause: Cause, name: TemplateName) -> None:
         """The template is gone; it had no version besides the default, and no CA provisioned by it."""
-        write = self._store.delete_provisioning_template(scope, name, cause)
+        seen = await self.template_for(scope, name)
+        write = self._store.delete_provisioning_template(scope, name, created=seen.creation_date, cause=cause)
         try:
             await self._commit(write, suspects=_suspects(scope, name))
         except StoreConflict as conflict:
@@ -147,8 +146,8 @@ class ProvisioningTemplates:
         self, scope: Scope, cause: Cause, name: TemplateName, body: str, *, set_as_default: bool
     ) -> ProvisioningTemplateVersionRecord:
         """The body as a further version, provisioned by at once when it is the default. A template holds five."""
-        template_type = (await self.template_for(scope, name)).type
-        check_body(body, template_type)
+        seen = await self.template_for(scope, name)
+        check_body(body, seen.type)
         made: list[ProvisioningTemplateVersionRecord] = []
 
         async def write() -> list[Change]:
@@ -156,9 +155,9 @@ class ProvisioningTemplates:
                 scope,
                 name,
                 body,
-                template_type=template_type,
                 set_as_default=set_as_default,
                 limit=VERSIONS_PER_TEMPLATE,
+                created=seen.creation_date,
                 cause=cause,
             )
             made.append(version)
@@ -167,18 +166,11 @@ class ProvisioningTemplates:
         try:
             await self._commit(write(), suspects=_suspects(scope, name))
         except StoreConflict as conflict:
-            match conflict.kind:
-                case "type":
-                    raise ConflictingResourceUpdateError(
-                        f"Provisioning template {name} was deleted and made anew, of another type; try again"
-                    ) from None
-                case "limit":
-                    raise VersionsLimitExceededError(
-                        f"Provisioning template {name} already has the maximum number of versions "
-                        f"({VERSIONS_PER_TEMPLATE})"
-                    ) from None
-                case _:
-                    raise _refusal(conflict, name, None) from None
+            if conflict.kind != "limit":
+                raise _refusal(conflict, name, None) from None
+            raise VersionsLimitExceededError(
+                f"Provisioning template {name} already has the maximum number of versions ({VERSIONS_PER_TEMPLATE})"
+            ) from None
         return made[0]
 
     async def version(self, scope: Scope, name: TemplateName, version_id: int) -> ProvisioningTemplateVersionRecord:
@@ -199,7 +191,10 @@ class ProvisioningTemplates:
 
     async def delete_version(self, scope: Scope, cause: Cause, name: TemplateName, version_id: int) -> None:
         """The version is gone, and its id does not come back. The default one stays."""
-        write = self._store.delete_provisioning_template_version(scope, name, version_id, cause)
+        seen = await self.template_for(scope, name)
+        write = self._store.delete_provisioning_template_version(
+            scope, name, version_id, created=seen.creation_date, cause=cause
+        )
         try:
             await self._commit(write, suspects=_suspects(scope, name))
         except StoreConflict as conflict:
@@ -213,15 +208,20 @@ class ProvisioningTemplates:
 
 def check_body(body: str, template_type: TemplateType) -> None:
     """InvalidRequestError, which names every place, for what is no template of this type."""
-    del template_type
-    if len(body) > BODY_MAX:
-        raise InvalidRequestError(f"templateBody is longer than {BODY_MAX} characters")
+    read_body(body, _KINDS[template_type])
+
+
+def read_body(body: str, kind: TemplateKind) -> Template:
+    """
+    The template that a `templateBody` holds.
+
+    Raises:
+        InvalidRequestError: It cannot be used; the message names every place.
+    """
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        raise InvalidRequestError("templateBody is not JSON") from None
-    if not isinstance(document, dict):
-        raise InvalidRequestError("templateBody must be a JSON object")
+        return read_template(body, kind)
+    except TemplateError as error:
+        raise InvalidRequestError(str(error)) from error
 
 
 def not_found(name: str) -> ResourceNotFoundError:
@@ -229,17 +229,15 @@ def not_found(name: str) -> ResourceNotFoundError:
     return ResourceNotFoundError(f"Provisioning template {name} does not exist in this account and region")
 
 
-def _check_hook(hook: PreProvisioningHook | None) -> None:
+def _check_hook(hook: PreProvisioningHook | None, template_type: TemplateType) -> None:
     if hook is None:
         return
+    if template_type is not TemplateType.FLEET_PROVISIONING:
+        raise InvalidRequestError("Only a template of type FLEET_PROVISIONING can have a preProvisioningHook")
     if hook.payload_version != PAYLOAD_VERSION:
         raise InvalidRequestError(f"preProvisioningHook.payloadVersion must be {PAYLOAD_VERSION}")
     if not hook.target_arn:
         raise InvalidRequestError("preProvisioningHook.targetArn is empty; it names a hook of the operator's")
-
-
-def _no_hook() -> InvalidRequestError:
-    return InvalidRequestError("Only a template of type FLEET_PROVISIONING can have a preProvisioningHook")
 
 
 def _suspects(scope: Scope, name: TemplateName) -> list[Change]:
@@ -250,6 +248,10 @@ def _refusal(conflict: StoreConflict, name: TemplateName, version_id: int | None
     match conflict.kind:
         case "missing":
             return not_found(name)
+        case "replaced":
+            return ConflictingResourceUpdateError(
+                f"Provisioning template {name} was deleted and made anew while the call was under way; try again"
+            )
         case "version":
             return _version_not_found(name, version_id)
         case _:

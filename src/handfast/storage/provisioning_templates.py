@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, select, update
@@ -64,14 +65,18 @@ def get(connection: Connection, scope: Scope, name: TemplateName) -> Provisionin
 
 
 def edit(
-    connection: Connection, scope: Scope, name: TemplateName, wanted: ProvisioningTemplateEdit, cause: Cause
+    connection: Connection,
+    scope: Scope,
+    name: TemplateName,
+    wanted: ProvisioningTemplateEdit,
+    *,
+    created: dt.datetime,
+    cause: Cause,
 ) -> list[Change]:
-    old = _require(connection, scope, name)
+    old = _seen(connection, scope, name, created)
     version = wanted.default_version_id
     if version is not None and version != old.default_version_id:
         _require_version(connection, scope, name, version)
-    if wanted.hook is not None and old.type is not TemplateType.FLEET_PROVISIONING:
-        raise StoreConflict("type", f"Provisioning template {name} is of type {old.type}")
     new = dataclasses.replace(
         old,
         description=old.description if wanted.description is None else wanted.description,
@@ -95,8 +100,10 @@ def edit(
     )
 
 
-def remove(connection: Connection, scope: Scope, name: TemplateName, cause: Cause) -> list[Change]:
-    template = _require(connection, scope, name)
+def remove(
+    connection: Connection, scope: Scope, name: TemplateName, *, created: dt.datetime, cause: Cause
+) -> list[Change]:
+    template = _seen(connection, scope, name, created)
     if _count_versions(connection, scope, name) > 1:
         raise StoreConflict("versions", f"Provisioning template {name} has versions besides the default")
     used = exists().where(in_scope(_R, scope), _R.template_name == name)
@@ -120,20 +127,16 @@ def create_version(
     name: TemplateName,
     body: str,
     *,
-    template_type: TemplateType,
     set_as_default: bool,
     limit: int,
+    created: dt.datetime,
     cause: Cause,
 ) -> tuple[ProvisioningTemplateVersionRecord, list[Change]]:
-    query = select(_T.type, _T.last_version).where(in_scope(_T, scope), _T.template_name == name)
-    template = connection.execute(query).first()
-    if template is None:
-        raise _missing(name)
-    if template.type != template_type.value:
-        raise StoreConflict("type", f"Provisioning template {name} is of type {template.type}")
+    _seen(connection, scope, name, created)
     if _count_versions(connection, scope, name) >= limit:
         raise StoreConflict("limit", f"Provisioning template {name} has {limit} versions", limit=limit)
-    version = template.last_version + 1
+    last = select(_T.last_version).where(in_scope(_T, scope), _T.template_name == name)
+    version = connection.execute(last).scalar_one() + 1
     _insert_version(connection, scope, name, version, body, cause)
     changed: dict[str, Any] = {"last_version": version, "last_modified_date": cause.at}
     if set_as_default:
@@ -165,9 +168,9 @@ def versions_page(
 
 
 def remove_version(
-    connection: Connection, scope: Scope, name: TemplateName, version_id: int, cause: Cause
+    connection: Connection, scope: Scope, name: TemplateName, version_id: int, *, created: dt.datetime, cause: Cause
 ) -> list[Change]:
-    _require(connection, scope, name)
+    _seen(connection, scope, name, created)
     found = _require_version(connection, scope, name, version_id)
     if found.is_default:
         raise StoreConflict("default", f"Version {version_id} is the default of provisioning template {name}")
@@ -200,10 +203,17 @@ def _update(connection: Connection, scope: Scope, name: TemplateName, values: di
     connection.execute(update(templates).where(in_scope(_T, scope), _T.template_name == name).values(**values))
 
 
+def _seen(connection: Connection, scope: Scope, name: TemplateName, created: dt.datetime) -> ProvisioningTemplateRecord:
+    template = _require(connection, scope, name)
+    if template.creation_date != created:
+        raise StoreConflict("replaced", f"Provisioning template {name} is another one by now")
+    return template
+
+
 def _require(connection: Connection, scope: Scope, name: TemplateName) -> ProvisioningTemplateRecord:
     template = get(connection, scope, name)
     if template is None:
-        raise _missing(name)
+        raise StoreConflict("missing", f"Provisioning template {name} does not exist")
     return template
 
 
@@ -214,10 +224,6 @@ def _require_version(
     if found is None:
         raise StoreConflict("version", f"Provisioning template {name} has no version {version_id}")
     return found
-
-
-def _missing(name: TemplateName) -> StoreConflict:
-    return StoreConflict("missing", f"Provisioning template {name} does not exist")
 
 
 def _change(scope: Scope, name: TemplateName) -> Change:

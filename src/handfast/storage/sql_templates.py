@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 from handfast.core.identity.ids import Scope
 from handfast.core.provisioning.records import (
     ProvisioningTemplateEdit,
     ProvisioningTemplateRecord,
     ProvisioningTemplateVersionRecord,
     TemplateName,
-    TemplateType,
 )
 from handfast.ports import NO_TAGS, Cause, Change, Page, PageRequest, Tags
 from handfast.storage import provisioning_templates as templates
@@ -31,12 +32,14 @@ class TemplateOperations:
         return await self._read(lambda c: templates.get(c, scope, name))
 
     async def update_provisioning_template(
-        self, scope: Scope, name: TemplateName, edit: ProvisioningTemplateEdit, cause: Cause
+        self, scope: Scope, name: TemplateName, edit: ProvisioningTemplateEdit, *, created: dt.datetime, cause: Cause
     ) -> list[Change]:
-        return await self._write(lambda c: templates.edit(c, scope, name, edit, cause))
+        return await self._write(lambda c: templates.edit(c, scope, name, edit, created=created, cause=cause))
 
-    async def delete_provisioning_template(self, scope: Scope, name: TemplateName, cause: Cause) -> list[Change]:
-        return await self._write(lambda c: templates.remove(c, scope, name, cause))
+    async def delete_provisioning_template(
+        self, scope: Scope, name: TemplateName, *, created: dt.datetime, cause: Cause
+    ) -> list[Change]:
+        return await self._write(lambda c: templates.remove(c, scope, name, created=created, cause=cause))
 
     async def list_provisioning_templates(self, scope: Scope, page: PageRequest) -> Page[ProvisioningTemplateRecord]:
         return await self._read(lambda c: templates.list_page(c, scope, page))
@@ -47,9 +50,9 @@ class TemplateOperations:
         name: TemplateName,
         body: str,
         *,
-        template_type: TemplateType,
         set_as_default: bool,
         limit: int,
+        created: dt.datetime,
         cause: Cause,
     ) -> tuple[ProvisioningTemplateVersionRecord, list[Change]]:
         return await self._write(
@@ -58,9 +61,9 @@ class TemplateOperations:
                 scope,
                 name,
                 body,
-                template_type=template_type,
                 set_as_default=set_as_default,
                 limit=limit,
+                created=created,
                 cause=cause,
             )
         )
@@ -76,6 +79,8 @@ class TemplateOperations:
         return await self._read(lambda c: templates.versions_page(c, scope, name, page))
 
     async def delete_provisioning_template_version(
-        self, scope: Scope, name: TemplateName, version_id: int, cause: Cause
+        self, scope: Scope, name: TemplateName, version_id: int, *, created: dt.datetime, cause: Cause
     ) -> list[Change]:
-        return await self._write(lambda c: templates.remove_version(c, scope, name, version_id, cause))
+        return await self._write(
+            lambda c: templates.remove_version(c, scope, name, version_id, created=created, cause=cause)
+        )

@@ -12,7 +12,9 @@ from tests.support.registry import (
     ALLOW,
     NOW,
     OTHER_REGION,
+    ROLE,
     SCOPE,
+    TEMPLATE_BODY,
     Plane,
     caller,
     make_plane,
@@ -50,6 +52,11 @@ MADE: dict[str, tuple[str, dict[str, Any], str]] = {
     "thingtype": ("CreateThingType", {"thing_type_name": "p"}, "DeleteThingType"),
     "billinggroup": ("CreateBillingGroup", {"billing_group_name": "p"}, "DeleteBillingGroup"),
     "thinggroup": ("CreateThingGroup", {"thing_group_name": "p"}, "DeleteThingGroup"),
+    "provisioningtemplate": (
+        "CreateProvisioningTemplate",
+        {"template_name": "p", "template_body": TEMPLATE_BODY, "provisioning_role_arn": ROLE},
+        "DeleteProvisioningTemplate",
+    ),
 }
 
 
