@@ -8,6 +8,7 @@ import sys
 import uuid
 from pathlib import Path
 
+from tests.support.registry import ROLE, TEMPLATE_BODY
 from tests.support.server import Server, clean_environment
 
 
@@ -46,6 +47,15 @@ def test_the_tutorial_lines_work(server: Server, folder: Path) -> None:
     aws(server, "iot", "update-certificate", "--certificate-id", made["certificateId"], "--new-status", "INACTIVE")
     described = json.loads(aws(server, "iot", "describe-certificate", "--certificate-id", made["certificateId"]).stdout)
     assert "INACTIVE" == described["certificateDescription"]["status"]
+
+
+def test_a_provisioning_template_is_made_from_a_file(server: Server, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "template.json").write_text(TEMPLATE_BODY)
+    name = f"cli-{uuid.uuid4().hex[:20]}"
+    words = ["--template-name", name, "--template-body", f"file://{folder / 'template.json'}"]
+    made = aws(server, "iot", "create-provisioning-template", *words, "--provisioning-role-arn", ROLE, "--enabled")
+    assert (name, 1) == (json.loads(made.stdout)["templateName"], json.loads(made.stdout)["defaultVersionId"])
 
 
 def test_errors_reach_the_command_line(server: Server) -> None:

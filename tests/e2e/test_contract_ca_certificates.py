@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 import pytest
+from tests.support.registry import ROLE, TEMPLATE_BODY
 from tests.support.server import Server
 from tests.support.strict import (
     CODE_VALIDATION,
@@ -217,11 +218,8 @@ def test_the_same_ca_in_two_accounts(server: Server) -> None:
     assert "ACTIVE" == described(two.iot, shared.id)["status"]
 
 
-ROLE = "arn:aws:iam::123456789012:role/provision"
-
-
-def test_templates_are_refused_and_never_left_out(me: Tenant) -> None:
-    """No template can exist yet: one by name is not found, one in the call is refused, both at once is invalid."""
+def test_templates_that_cannot_be_are_refused_and_never_left_out(me: Tenant) -> None:
+    """One that is not there is not found; one that is none, a half and both at once are invalid."""
     ca = own_ca()
     proof = issue(ca, me.iot.get_registration_code()["registrationCode"])
     call = {"caCertificate": ca.pem, "verificationCertificate": proof}
@@ -229,7 +227,8 @@ def test_templates_are_refused_and_never_left_out(me: Tenant) -> None:
     for config, expected in (
         ({"templateName": "none"}, NOT_FOUND),
         ({"templateBody": "{}", "roleArn": ROLE}, INVALID),
-        ({"templateName": "none", "templateBody": "{}", "roleArn": ROLE}, INVALID),
+        ({"templateName": "none", "templateBody": TEMPLATE_BODY, "roleArn": ROLE}, INVALID),
+        ({"templateBody": TEMPLATE_BODY}, INVALID),
         ({"roleArn": ROLE}, INVALID),
         ({"templateBody": "x" * 10241, "roleArn": ROLE}, INVALID),
         ({"templateName": "x" * 37}, INVALID),
@@ -240,6 +239,9 @@ def test_templates_are_refused_and_never_left_out(me: Tenant) -> None:
     refused(INVALID, me.iot.register_ca_certificate, **call, tags=[{"Key": "aws:a", "Value": "b"}])
     refused(NOT_FOUND, me.iot.describe_ca_certificate, certificateId=ca.id)
     me.iot.register_ca_certificate(**call, registrationConfig={}, tags=[])
+    config = {"templateBody": TEMPLATE_BODY, "roleArn": ROLE}
+    me.iot.update_ca_certificate(certificateId=kept, registrationConfig=config)
+    assert config == me.iot.describe_ca_certificate(certificateId=kept)["registrationConfig"]
 
 
 # --- changes

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import pytest
 from botocore.exceptions import ClientError
 from tests.support.device import ALLOW_ALL
+from tests.support.registry import ROLE, TEMPLATE_BODY
 from tests.support.server import Server
 from tests.support.strict import Tenant, body_of, issue, leaf, own_ca, register_ca, request, strict_client, tenant
 
@@ -44,6 +45,7 @@ class Names:
     thing_type: str
     billing_group: str
     thing_group: str
+    template: str
     markers: dict[str, str]
 
     def named(self, kind: str, name: str) -> str:
@@ -57,6 +59,7 @@ class Names:
             self.named("thingtype", self.thing_type),
             self.named("billinggroup", self.billing_group),
             self.named("thinggroup", self.thing_group),
+            self.named("provisioningtemplate", self.template),
         ]
 
     @property
@@ -65,7 +68,7 @@ class Names:
 
     def secrets(self) -> list[str]:
         """What no answer to a stranger may hold but what the stranger himself has named."""
-        named = [self.thing, self.policy, self.thing_type, self.billing_group, self.thing_group]
+        named = [self.thing, self.policy, self.thing_type, self.billing_group, self.thing_group, self.template]
         return [self.account, self.certificate_id, self.offered_id, self.ca_id, *named]
 
 
@@ -120,11 +123,15 @@ def _tagged(**members: Any) -> list[Call]:
     def call(number: int) -> Call:
         return lambda their, _my: {"resourceArn": their.tagged()[number]} | members
 
-    return [call(number) for number in range(5)]
+    return [call(number) for number in range(6)]
 
 
 def _group(**members: Any) -> Call:
     return lambda their, _my: {"thingGroupName": their.thing_group} | members
+
+
+def _template(**members: Any) -> Call:
+    return lambda their, _my: {"templateName": their.template} | members
 
 
 def _version(**members: Any) -> Call:
@@ -229,6 +236,8 @@ CALLS: dict[str, list[Call]] = {
     "CreateCertificateFromCsr": [lambda _their, _my: {"certificateSigningRequest": request()}],
     "CreateKeysAndCertificate": [_nothing],
     "CreatePolicy": [lambda their, _my: {"policyName": their.policy, "policyDocument": json.dumps(ALLOW_ALL)}],
+    "CreateProvisioningTemplate": [_template(templateBody=TEMPLATE_BODY, provisioningRoleArn=ROLE)],
+    "CreateProvisioningTemplateVersion": [_template(templateBody=TEMPLATE_BODY, setAsDefault=True)],
     "CreateThing": [
         lambda their, _my: {"thingName": their.thing},
         lambda their, my: {"thingName": f"{my.thing}-2", "thingTypeName": their.thing_type},
@@ -239,6 +248,8 @@ CALLS: dict[str, list[Call]] = {
     "DeleteCACertificate": [_ca()],
     "DeleteCertificate": [_certificate(), _certificate(forceDelete=True), _offered(forceDelete=True)],
     "DeletePolicy": [lambda their, _my: {"policyName": their.policy}],
+    "DeleteProvisioningTemplate": [_template()],
+    "DeleteProvisioningTemplateVersion": [_template(versionId=2)],
     "DeleteRegistrationCode": [_nothing],
     "DeleteThing": [lambda their, _my: {"thingName": their.thing}],
     "DeleteThingType": [_type()],
@@ -248,6 +259,8 @@ CALLS: dict[str, list[Call]] = {
     "DescribeCertificate": [_certificate(), _offered(), lambda their, _my: {"certificateId": their.ca_id}],
     "DescribeEndpoint": [_nothing],
     "DescribeEventConfigurations": [_nothing],
+    "DescribeProvisioningTemplate": [_template()],
+    "DescribeProvisioningTemplateVersion": [_template(versionId=1)],
     "DescribeThing": [lambda their, _my: {"thingName": their.thing}],
     "DescribeThingType": [_type()],
     "DetachPolicy": [
@@ -267,7 +280,7 @@ CALLS: dict[str, list[Call]] = {
         lambda their, _my: {"target": their.named("thinggroup", their.thing_group), "recursive": True},
     ],
     "ListBillingGroups": [_nothing, _token("ListBillingGroups")],
-    "ListCACertificates": [_nothing, _marker("ListCACertificates")],
+    "ListCACertificates": [_nothing, _marker("ListCACertificates"), _template()],
     "ListCertificates": [_nothing, _marker("ListCertificates")],
     "ListCertificatesByCA": [
         lambda their, _my: {"caCertificateId": their.ca_id},
@@ -276,6 +289,8 @@ CALLS: dict[str, list[Call]] = {
     "ListOutgoingCertificates": [_nothing, _marker("ListOutgoingCertificates")],
     "ListPolicies": [_nothing, _marker("ListPolicies")],
     "ListPrincipalThings": [lambda their, _my: {"principal": their.arn}],
+    "ListProvisioningTemplateVersions": [_template()],
+    "ListProvisioningTemplates": [_nothing, _token("ListProvisioningTemplates")],
     "ListTagsForResource": _tagged(),
     "ListTargetsForPolicy": [lambda their, _my: {"policyName": their.policy}],
     "ListThingPrincipals": [lambda their, _my: {"thingName": their.thing}],
@@ -285,6 +300,11 @@ CALLS: dict[str, list[Call]] = {
     "RegisterCACertificate": [
         lambda their, _my: {"caCertificate": their.ca_pem, "verificationCertificate": their.proof},
         lambda their, _my: {"caCertificate": their.ca_pem, "certificateMode": "SNI_ONLY"},
+        lambda their, _my: {
+            "caCertificate": their.ca_pem,
+            "certificateMode": "SNI_ONLY",
+            "registrationConfig": {"templateName": their.template},
+        },
     ],
     "RegisterCertificate": [
         lambda their, _my: {"certificatePem": their.pem},
@@ -298,7 +318,12 @@ CALLS: dict[str, list[Call]] = {
         lambda their, _my: {"certificateId": their.certificate_id, "targetAwsAccount": their.account},
         lambda their, _my: {"certificateId": their.offered_id, "targetAwsAccount": their.account},
     ],
-    "UpdateCACertificate": [_ca(newStatus="INACTIVE"), _ca(newAutoRegistrationStatus="ENABLE"), _ca()],
+    "UpdateCACertificate": [
+        _ca(newStatus="INACTIVE"),
+        _ca(newAutoRegistrationStatus="ENABLE"),
+        _ca(removeAutoRegistration=True),
+        _ca(),
+    ],
     "UpdateCertificate": [
         _certificate(newStatus="REVOKED"),
         _certificate(newStatus="ACTIVE"),
@@ -307,6 +332,7 @@ CALLS: dict[str, list[Call]] = {
     "UntagResource": _tagged(tagKeys=["of"]),
     "UpdateBillingGroup": [_billing(billingGroupProperties={"billingGroupDescription": "yours"})],
     "UpdateEventConfigurations": [lambda _their, _my: {"eventConfigurations": {"THING": {"Enabled": True}}}],
+    "UpdateProvisioningTemplate": [_template(enabled=True), _template(defaultVersionId=2)],
     "UpdateThing": [
         lambda their, _my: {"thingName": their.thing, "attributePayload": {"attributes": {"of": "you"}}},
         lambda their, my: {"thingName": my.thing, "thingTypeName": their.thing_type},
@@ -320,6 +346,7 @@ UNDO: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "CreatePolicy": lambda iot, made: iot.delete_policy(policyName=made["policyName"]),
     "CreateThing": lambda iot, made: iot.delete_thing(**made),
     "CreateBillingGroup": lambda iot, made: iot.delete_billing_group(**made),
+    "CreateProvisioningTemplate": lambda iot, made: iot.delete_provisioning_template(templateName=made["templateName"]),
     "CreateThingGroup": lambda iot, made: iot.delete_thing_group(thingGroupName=made["thingGroupName"]),
 }
 """A name of one's own that happens to be another's too is taken back, so that the next call finds none again."""
@@ -351,11 +378,15 @@ class Owner:
         register_ca(iot, own_ca())
         thing, policy = f"their-thing-{uuid.uuid4().hex}", f"their-policy-{uuid.uuid4().hex}"
         thing_group = f"their-things-{uuid.uuid4().hex}"
+        template = _template_name()
         thing_type, billing_group = f"their-type-{uuid.uuid4().hex}", f"their-group-{uuid.uuid4().hex}"
         for suffix in ("", "-2"):
             iot.create_thing_type(thingTypeName=thing_type + suffix)
             iot.create_billing_group(billingGroupName=billing_group + suffix)
             iot.create_thing_group(thingGroupName=thing_group + suffix)
+            iot.create_provisioning_template(
+                templateName=template + suffix, templateBody=TEMPLATE_BODY, provisioningRoleArn=ROLE, type="JITP"
+            )
         for suffix in ("", "-2"):
             iot.create_thing(thingName=thing + suffix, attributePayload={"attributes": {"of": "me"}})
             iot.create_policy(policyName=policy + suffix, policyDocument=json.dumps(ALLOW_ALL))
@@ -373,7 +404,9 @@ class Owner:
             thing_type=thing_type,
             billing_group=billing_group,
             thing_group=thing_group,
+            template=template,
             markers={
+                "ListProvisioningTemplates": iot.list_provisioning_templates(maxResults=1)["nextToken"],
                 "ListThingGroups": iot.list_thing_groups(maxResults=1)["nextToken"],
                 "ListBillingGroups": iot.list_billing_groups(maxResults=1)["nextToken"],
                 "ListThingTypes": iot.list_thing_types(maxResults=1)["nextToken"],
@@ -391,6 +424,8 @@ class Owner:
         iot.add_thing_to_thing_group(thingGroupName=thing_group, thingName=thing)
         iot.attach_policy(policyName=policy, target=self.names.named("thinggroup", thing_group))
         iot.create_policy_version(policyName=policy, policyDocument=json.dumps(ALLOW_ALL))
+        iot.create_provisioning_template_version(templateName=template, templateBody=TEMPLATE_BODY)
+        iot.update_ca_certificate(certificateId=ca.id, registrationConfig={"templateName": template})
         for tagged in self.names.tagged():
             iot.tag_resource(resourceArn=tagged, tags=[{"Key": "of", "Value": "me"}])
         self.before = self.everything()
@@ -423,11 +458,20 @@ class Owner:
                 iot.list_attached_policies(target=names.named("thinggroup", names.thing_group), recursive=True)
             ),
             "versions": body_of(iot.list_policy_versions(policyName=names.policy)),
+            "templates": [
+                body_of(iot.describe_provisioning_template(templateName=each["templateName"]))
+                for each in iot.list_provisioning_templates()["templates"]
+            ],
+            "template versions": body_of(iot.list_provisioning_template_versions(templateName=names.template)),
             "tags": [body_of(iot.list_tags_for_resource(resourceArn=arn)) for arn in names.tagged()],
             "events": body_of(iot.describe_event_configurations()),
             "attached": body_of(iot.list_attached_policies(target=names.arn)),
             "principals": body_of(iot.list_thing_principals(thingName=names.thing)),
         }
+
+
+def _template_name() -> str:
+    return f"their-template-{uuid.uuid4().hex[:16]}"
 
 
 def nobodys(like: Names) -> Names:
@@ -446,6 +490,7 @@ def nobodys(like: Names) -> Names:
         thing_type=f"their-type-{uuid.uuid4().hex}",
         billing_group=f"their-group-{uuid.uuid4().hex}",
         thing_group=f"their-things-{uuid.uuid4().hex}",
+        template=_template_name(),
         markers=dict.fromkeys(like.markers, "AAAA"),
     )
 
