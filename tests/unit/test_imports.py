@@ -87,6 +87,7 @@ OUTER = {
     # driven adapters
     "storage": {"core", "ports"},
     "bus": {"core", "ports"},
+    "hooks": {"core", "ports"},
     "keystore": {"core", "ports", "datadir"},
     "telemetry": {"core", "ports"},
 }
