@@ -41,6 +41,7 @@ from handfast.errors import ConfigurationError
 from handfast.front import FrontDoor
 from handfast.gateway.gateway import Gateway
 from handfast.gateway.limits import GatewayLimits
+from handfast.hooking import Hooking
 from handfast.http_server import HttpServer
 from handfast.keystore.file import FileKeyStore
 from handfast.keystore.pool import KeyPool
@@ -249,6 +250,8 @@ class Plane:
         stack.push_async_callback(verifier.close)
         registry = Registry(store, issuer, self._entropy, self._notify, ask=verifier.ask)
         stack.push_async_callback(registry.settle)
+        hooking = await Hooking.open(settings.file, store, self._clock, self._entropy, self._meter, self._notify)
+        stack.push_async_callback(hooking.close)
         rates = CallRates() if settings.quotas == "aws" else None
         api = ApiApplication(
             [
@@ -271,6 +274,7 @@ class Plane:
                         audit,
                         checking.checks,
                         WhatIf(store, self._principals, decisions.log),
+                        hooking.hooks,
                     ),
                     body_limits=bulk_registration.BODY_LIMITS,
                 ),
@@ -551,7 +555,7 @@ def implemented_operations() -> Mapping[str, Collection[str]]:
     return {
         "iot": frozenset(build_handlers(nothing, nothing, nothing)),
         "iot-data": frozenset(DataHandlers(nothing).handlers()),
-        "handfast": frozenset(build_handfast_handlers(*[nothing] * 9)),
+        "handfast": frozenset(build_handfast_handlers(*[nothing] * 10)),
     }
 
 

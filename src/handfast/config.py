@@ -64,6 +64,8 @@ class Settings:
     key_passphrase_file: Path | None
     root_passphrase_file: Path | None
     metrics_token_file: Path | None
+    file: Path | None
+    """The handfast.toml that was read; its tables (`FILE_TABLES`) are read by `config_tables`."""
 
     @property
     def is_loopback(self) -> bool:
@@ -517,7 +519,9 @@ SETTINGS: tuple[Setting, ...] = (
 )
 BY_NAME: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS}
 BY_KEY: Mapping[str, Setting] = {setting.key: setting for setting in SETTINGS}
-assert [setting.name for setting in SETTINGS] == [field.name for field in fields(Settings)]
+assert [*BY_NAME, "file"] == [field.name for field in fields(Settings)]
+FILE_TABLES = frozenset({"hooks"})
+"""What stands in handfast.toml alone, because it says what runs on this machine: never a flag, never in the API."""
 
 
 # --- resolving -------------------------------------------------------------------------------------------------------
@@ -569,7 +573,7 @@ def resolve(
             continue
         values[setting.name] = setting.parse(written)
         origins[setting.name] = origin
-    settings = Settings(**values)
+    settings = Settings(**values, file=file)
     _check_together(settings, origins)
     return settings, origins
 
@@ -626,8 +630,10 @@ def _read_file(file: Path) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for written, value in read.items():
         key = written.replace("_", "-")
+        if key in FILE_TABLES:
+            continue
         if key not in BY_KEY:
-            known = ", ".join(sorted(BY_KEY))
+            known = ", ".join(sorted(BY_KEY.keys() | FILE_TABLES))
             raise ConfigurationError(
                 f"{file} has the unknown key '{printable(written, limit=60)}': expected one of {known}; remove it"
             )

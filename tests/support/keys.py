@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 OPERATOR = {
+    "AddHook",
     "CreateAccessKey",
     "CreateAccount",
     "CreateBackup",
     "ForgetCertificate",
     "ListAccessKeys",
     "ListAccounts",
+    "ListHooks",
+    "RemoveHook",
     "RevokeAccessKey",
+    "TestHook",
     "UpdateAccount",
 }
 """The operator's alone."""

@@ -43,16 +43,20 @@ from handfast.core.identity.records import (
 from handfast.core.identity.refusal import Refusal
 from handfast.core.provisioning.records import ProvisioningTemplateRecord, TemplateName, TemplateType
 from handfast.errors import CertificateInputError
+from handfast.hooks.runner import ThreadedHooks
 from handfast.ports import Cause, Change
+from handfast.ports.hooks import HookRunner
 from handfast.services.accounts import Accounts
 from handfast.services.audit import Audit
 from handfast.services.backup import Backup
 from handfast.services.checks import Checks
 from handfast.services.endpoints import EndpointDirectory
+from handfast.services.hooks import Hooks
 from handfast.services.principals import PrincipalCache
 from handfast.services.registry import Registry
 from handfast.services.what_if import WhatIf
 from handfast.storage.sql import SQLStore
+from handfast.telemetry.metrics import PrometheusMeter
 
 NOW = dt.datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
 SCOPE = Scope(AccountId("123456789012"), "us-east-1")
@@ -334,7 +338,9 @@ class Plane:
         return await self.handlers[operation](ctx or caller(), **members)
 
 
-async def make_plane(store: SQLStore, issuer: Any = None, *, backups: BackupMaker | None = None) -> Plane:
+async def make_plane(
+    store: SQLStore, issuer: Any = None, *, backups: BackupMaker | None = None, runner: HookRunner | None = None
+) -> Plane:
     """Services and handlers over the store, as the composition root makes them."""
     entropy, clock = FakeEntropy(), FakeClock()
     notified: list[Change] = []
@@ -366,5 +372,6 @@ async def make_plane(store: SQLStore, issuer: Any = None, *, backups: BackupMake
         audit,
         Checks(store, no_observations, clock, entropy),
         WhatIf(store, PrincipalCache(store, clock), None),
+        Hooks(store, runner or ThreadedHooks(), entropy, clock, PrometheusMeter(), notify),
     )
     return Plane(store, registry, accounts, endpoints, refusals, notified, regions, handlers)

@@ -75,6 +75,7 @@ OUTER = {
     "ports": {"core"},
     "seam": {"core"},
     "config": set(),
+    "config_tables": {"core"},
     "datadir": set(),
     "services": {"core", "ports", "seam", "datadir"},  # the PKI and the credentials are files of the directory
     # driving adapters
@@ -99,6 +100,7 @@ COMPOSITION = frozenset(
         "checking",
         "decision_record",
         "front",
+        "hooking",
         "listeners",
         "http_server",
         "pki",

@@ -35,6 +35,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("check", "handfast.cli.check", "check"),
     Command("policy", "handfast.cli.policy", "policy_app"),
     Command("account", "handfast.cli.account", "account_app"),
+    Command("hook", "handfast.cli.hook", "hook_app"),
     Command("backup", "handfast.cli.backup", "backup"),
     Command("restore", "handfast.cli.backup", "restore"),
     Command("explain", "handfast.cli.explain", "explain"),

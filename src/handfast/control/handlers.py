@@ -16,6 +16,7 @@ from handfast.control.endpoints import EndpointHandlers, EnsureRegion
 from handfast.control.event_configurations import EventConfigurationHandlers
 from handfast.control.expiry import ExpiryHandlers
 from handfast.control.explain import ExplainHandlers, Refusals
+from handfast.control.hooks import HookHandlers
 from handfast.control.policies import PolicyHandlers
 from handfast.control.policy_versions import PolicyVersionHandlers
 from handfast.control.provisioning_templates import ProvisioningTemplateHandlers
@@ -31,6 +32,7 @@ from handfast.services.accounts import Accounts
 from handfast.services.audit import Audit
 from handfast.services.checks import Checks
 from handfast.services.endpoints import EndpointDirectory
+from handfast.services.hooks import Hooks
 from handfast.services.registry import Registry
 from handfast.services.what_if import WhatIf
 
@@ -69,6 +71,7 @@ def build_handfast_handlers(
     audit: Audit,
     checks: Checks,
     what_if: WhatIf,
+    hooks: Hooks,
 ) -> dict[str, Handler]:
     """The operations of /handfast/v1. Those on accounts and keys need the operator's key."""
     handlers = (
@@ -83,5 +86,6 @@ def build_handfast_handlers(
         | AuditHandlers(audit).handlers
         | CheckHandlers(checks).handlers
         | WhatIfHandlers(what_if).handlers
+        | HookHandlers(hooks).handlers
     )
     return {name: answering(handler) for name, handler in handlers.items()}

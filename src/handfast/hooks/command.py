@@ -69,20 +69,28 @@ def run(hook: Command, event: HookEvent, body: bytes, deadline: Deadline) -> byt
 
 
 def unusable(path: Path) -> str | None:
-    """
-    Why the file may not be run; None: it may.
-
-    It and the directories above it belong to root or to this process's user, and nobody else can write to them.
-    """
+    """Why the file may not be run; None: it may, and nobody else can put another in its place."""
     if not path.is_absolute():
         return f"{path} is no absolute path"
+    problem = unsafe(path)
+    if problem:
+        return problem
+    if not path.is_file() or not os.access(path, os.X_OK):
+        return f"{path} is no file that can be run: chmod +x {path}"
+    return None
+
+
+def unsafe(path: Path) -> str | None:
+    """
+    Who else could put something else in the file's place, as a sentence; None: nobody.
+
+    It and the directories above it belong to root or to this process's user, and no other can write to them.
+    """
     try:
         real = path.resolve(strict=True)
         places = [(place, place.stat()) for place in (real, *real.parents)]
     except (OSError, RuntimeError) as error:
         return f"{path} cannot be found ({getattr(error, 'strerror', None) or 'a loop of links'})"
-    if not stat.S_ISREG(places[0][1].st_mode) or not os.access(real, os.X_OK):
-        return f"{path} is no file that can be run: chmod +x {path}"
     for place, found in places:
         if found.st_uid not in (0, os.geteuid()):
             return f"{place} belongs to another user: it must be root's or the server's"

@@ -35,7 +35,6 @@ from handfast.core.provisioning.hooks import (
 from handfast.core.provisioning.records import PreProvisioningHook, TemplateName
 from handfast.errors import (
     CertificateInputError,
-    HandfastError,
     HookDenied,
     InvalidRequestError,
     LimitExceededError,
@@ -55,7 +54,7 @@ T = TypeVar("T")
 
 HOOKS_MAX = 100
 ACCOUNTS_MAX = 1000
-MAX_CA_CHARACTERS = 262_144
+MAX_CA_CHARACTERS = 65_536
 CALLS_KEPT = 10
 """Last calls of each hook that are shown."""
 _SECRET_BYTES = 32
@@ -179,12 +178,6 @@ class Hooks:
                 raise
             raise _no_hook(name) from None
         self._calls.pop(HookName(name), None)
-
-    async def check_commands(self) -> None:
-        """HandfastError: a command of the configuration file and a webhook of the registry have one name."""
-        for hook in await self._store.hooks():
-            if hook.name in self._commands:
-                raise HandfastError(hook.name)
 
     async def try_out(self, name: str) -> tuple[HookCall, str]:
         """The hook is called with a sample of a device that does not exist: how it went, and what it answered."""

@@ -109,7 +109,7 @@ async def test_a_child_that_holds_the_output_open_is_not_waited_for(tmp_path: Pa
     await gone(int(pids.read_text()))
 
 
-async def test_what_may_not_be_run(tmp_path: Path, runner: ThreadedHooks, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_may_not_be_run(tmp_path: Path, runner: ThreadedHooks) -> None:
     path = script(tmp_path, "touch ran")
     assert unusable(path) is None
     cases: list[tuple[int, str]] = [(0o775, "written by others"), (0o757, "written by others"), (0o644, "chmod +x")]
@@ -127,6 +127,7 @@ async def test_what_may_not_be_run(tmp_path: Path, runner: ThreadedHooks, monkey
     link.symlink_to(tmp_path / "nowhere")
     assert "cannot be found" in (unusable(link) or "")
     assert "absolute" in (unusable(Path("hook.sh")) or "")
+    tmp_path.chmod(0o755)
     assert "no file" in (unusable(tmp_path) or "")
 
 

@@ -1,0 +1,159 @@
+"""`handfast hook`: what is called before devices are provisioned, and to issue their certificates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from handfast.cli.call import Call, calls_server
+from handfast.cli.output import plain, print_json, print_table
+from handfast.config import secret_from_file
+from handfast.errors import ConfigurationError
+
+hook_app = typer.Typer(help="Hooks in place of cloud functions: webhooks, and commands of handfast.toml.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="1 to 64 letters, digits, _ and -.")]
+_MAX_ROOTS = 65_536
+
+
+@hook_app.command("add")
+@calls_server(operator=True, region=False)
+def add(
+    call: Call,
+    name: Name,
+    url: Annotated[
+        str, typer.Option("--url", metavar="URL", help="https://…, or http:// to this machine.", show_default=False)
+    ],
+    secret_file: Annotated[
+        str | None,
+        typer.Option(
+            "--secret-file",
+            metavar="FILE",
+            help="Its first line is the secret that calls are signed with.",
+            show_default="one is made and printed once",
+        ),
+    ] = None,
+    ca_file: Annotated[
+        str | None,
+        typer.Option(
+            "--ca-file",
+            metavar="FILE",
+            help="PEM of the roots that the webhook's certificate must lead to.",
+            show_default="those of the server's system",
+        ),
+    ] = None,
+    account: Annotated[
+        list[str] | None,
+        typer.Option("--account", metavar="ACCOUNT", help="For this account alone; repeatable.", show_default="all"),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", metavar="SECONDS", help="Of a call in total, 0.1 to 5.", show_default="5"),
+    ] = None,
+) -> None:
+    """
+    Add a webhook: it is called by HTTPS POST, signed, and anything but a clear answer in time denies.
+
+    A provisioning template or certificate provider names it arn:aws:lambda:REGION:ACCOUNT:function:NAME. Commands
+    are not added here: write [hooks.NAME] into the server's handfast.toml.
+    """
+    given: dict[str, Any] = {"hookName": name, "url": url}
+    if secret_file is not None:
+        given["secret"] = secret_from_file(Path(secret_file), "--secret-file")
+    if ca_file is not None:
+        given["caCertificates"] = _read(Path(ca_file))
+    if account:
+        given["accounts"] = account
+    if timeout is not None:
+        given["timeoutMilliseconds"] = round(timeout * 1000)
+    hook = _ask(call, "add_hook", **given)
+    lines = [f"{hook['hookName']} calls {hook['url']}"]
+    if secret_file is None:
+        lines.append(f"secret = {hook['secret']}")
+        lines.append("The secret verifies the signature of each call. Note it: it is not shown again.")
+    else:
+        hook.pop("secret", None)
+    call.answer(hook, *lines, f"Try it with: handfast hook test {name}")
+
+
+@hook_app.command("list")
+@calls_server(operator=True, region=False)
+def list_hooks(call: Call) -> None:
+    """List the hooks, and how the last call of each went since the server started."""
+    hooks = _ask(call, "list_hooks").get("hooks", [])
+    if call.as_json:
+        print_json(hooks)
+        return
+    print_table(
+        ("name", "calls", "accounts", "limit", "last call", "result", "took"),
+        [_row(hook) for hook in hooks],
+        empty="no hooks: 'handfast hook add NAME --url URL' adds one",
+    )
+
+
+@hook_app.command("remove")
+@calls_server(operator=True, region=False)
+def remove(call: Call, name: Name) -> None:
+    """Remove a webhook. Whatever names it is denied from then on."""
+    _ask(call, "remove_hook", hookName=name)
+    call.answer({"hookName": name}, f"{name} is removed; templates and certificate providers that name it are denied")
+
+
+@hook_app.command("test")
+@calls_server(operator=True, region=False)
+def test(call: Call, name: Name) -> None:
+    """
+    Call a hook as before provisioning, with a sample of a device that does not exist.
+
+    Exit status 1 when the answer would deny the device.
+    """
+    answer = _ask(call, "test_hook", hookName=name)
+    made = answer["call"]
+    allowed = made["result"] == "ok"
+    call.answer_facts(
+        answer,
+        (
+            ("result", "ok: the sample is allowed" if allowed else f"{made['result']}: the sample is denied"),
+            ("detail", made.get("detail")),
+            ("took", f"{made['latencyMilliseconds']} ms"),
+            ("answer", answer.get("answer")),
+        ),
+    )
+    if not allowed:
+        raise typer.Exit(1)
+
+
+def _row(hook: dict[str, Any]) -> tuple[Any, ...]:
+    calls = hook.get("calls") or [{}]
+    last = calls[0]
+    return (
+        hook["hookName"],
+        hook.get("url") or " ".join(hook.get("command", ())),
+        ", ".join(hook.get("accounts", ())) or "all",
+        f"{hook['timeoutMilliseconds'] / 1000:g} s",
+        plain(last.get("at")),
+        last.get("result"),
+        f"{last['latencyMilliseconds']} ms" if last else None,
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open(encoding="ascii") as stream:
+            text = stream.read(_MAX_ROOTS + 1)
+    except OSError as error:
+        raise ConfigurationError(f"--ca-file {path} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"--ca-file {path} is not PEM: expected -----BEGIN CERTIFICATE-----") from None
+    if len(text) > _MAX_ROOTS:
+        raise ConfigurationError(f"--ca-file {path} has more than {_MAX_ROOTS} characters: give the roots alone")
+    return text
+
+
+def _ask(call: Call, operation: str, **given: Any) -> dict[str, Any]:
+    with call.handfast() as api:
+        answer: dict[str, Any] = getattr(api, operation)(**given)
+    answer.pop("ResponseMetadata", None)
+    return answer
