@@ -9,13 +9,14 @@ same two interfaces.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from handfast.core.identity.ids import CertificateId, Scope
 from handfast.core.identity.refusal import Reason, Stage
+from handfast.core.topics.reserved import RequestTopic
 
 
 class ListenerKind(StrEnum):
@@ -159,6 +160,51 @@ class ConnectionObserver(Protocol):
         addresses: tuple[str, str],
     ) -> None:
         """A connection with another certificate closes the older one of this client id; the older is named first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """
+    A PUBLISH on a request topic that policy allowed; it went to no subscriber.
+
+    `waiting` says whether the connection that asked is still there to get the reply.
+    """
+
+    scope: Scope
+    certificate_id: CertificateId
+    client_id: str
+    address: str
+    topic: str
+    wanted: RequestTopic
+    payload: bytes = field(repr=False)
+    waiting: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What answers a request, on `topic`. It may hold a private key: never logged, kept nowhere."""
+
+    topic: str
+    payload: bytes = field(repr=False)
+
+
+class Unanswered(StrEnum):
+    """Why the data plane does not hand a request on."""
+
+    CROWDED = "crowded"  # too many of this connection's requests are under way
+    NOT_RECEIVABLE = "not receivable"  # policy does not allow iot:Receive on the topic where success would be told
+
+
+class Requests(Protocol):
+    """Upward: the service behind the request topics."""
+
+    def answer(self, request: Request) -> Awaitable[Reply | None]:
+        """Carried out, or rejected. None: nobody waits for it any more. Raises only by a bug."""
+        ...
+
+    def refuse(self, request: Request, why: Unanswered) -> Reply:
+        """The reply to a request that is not looked at."""
         ...
 
 

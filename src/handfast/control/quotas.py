@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from handfast.control.context import Handler, Result
 from handfast.core.identity.caller import Caller
 from handfast.errors import ThrottlingError
+from handfast.services.pace import Pace
 
 CALLS_PER_S: Mapping[str, int] = {
     **dict.fromkeys(
@@ -50,42 +51,26 @@ CALLS_PER_S: Mapping[str, int] = {
 }
 """Calls of one account in one region; an operation that is not here has no quota."""
 
-_PRUNE_AT = 1024
-"""Keys that are kept before any is looked at again."""
-
 
 class CallRates:
-    """
-    How often each operation is called, as a second's worth of calls that comes back at a steady rate.
-
-    Keys are forgotten once all of their calls are back, within a second, so
-    their number is bounded by what the server answers in a second.
-    """
+    """How often each operation is called, as a second's worth of calls that comes back at a steady rate."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         """`now`: seconds that only grow."""
         self._now = now
-        self._whole_at: dict[Hashable, float] = {}  # when all of the key's calls are back
-        self._prune_at = _PRUNE_AT
+        self._pace = Pace()
 
     def admit(self, ctx: Caller, operation: str) -> None:
         """ThrottlingError when the caller's account has no call left; a refusal costs nothing."""
         rate = CALLS_PER_S.get(operation)
         if rate is None or ctx.account_id is None:
             return
-        now = self._now()
         key = (ctx.account_id, ctx.region, operation)
-        # The generic cell rate algorithm: each call moves the instant of recovery on by its share of a second.
-        whole_at = max(self._whole_at.get(key, now), now) + 1 / rate
-        if whole_at > now + 1 + 1e-9:
+        if not self._pace.admit(key, self._now(), per_s=rate, burst=rate):
             raise ThrottlingError(f"Rate exceeded: {operation} is called more than {rate} times a second")
-        self._whole_at[key] = whole_at
-        if len(self._whole_at) > self._prune_at:
-            self._whole_at = {key: at for key, at in self._whole_at.items() if at > now}
-            self._prune_at = max(_PRUNE_AT, 2 * len(self._whole_at))
 
     def __len__(self) -> int:
-        return len(self._whole_at)
+        return len(self._pace)
 
 
 def limited(rates: CallRates, operation: str, handler: Handler) -> Handler:

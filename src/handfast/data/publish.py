@@ -78,7 +78,7 @@ def read_publication(
     if len(payload) > limits.payload_bytes:
         raise RequestEntityTooLargeError(f"The payload is longer than {limits.payload_bytes} bytes.")
     kind = classify_topic(topic)
-    if kind is TopicClass.RESERVED or (retain and kind is not TopicClass.ORDINARY):
+    if not kind.is_routed or (retain and kind is not TopicClass.ORDINARY):
         raise ReservedTopicError(topic)
     properties = Properties()
     if payload_format_indicator is not None:

@@ -35,6 +35,9 @@ def publish(connection: MQTTConnection, packet: Publish) -> None:
         if topic_class is TopicClass.RESERVED or packet.retain:
             _refuse_reserved(connection, packet)
             return
+        if topic_class is TopicClass.REQUEST:
+            _request(connection, packet)
+            return
     plan = connection.remembered(topic)
     if plan is None:
         if not authorizer.publish(topic):
@@ -57,6 +60,22 @@ def publish(connection: MQTTConnection, packet: Publish) -> None:
     gateway.deliver(plan, message, connection)
     if packet.qos and not packet.retain:
         connection.acknowledge(packet.packet_id, Code.SUCCESS)
+
+
+def _request(connection: MQTTConnection, packet: Publish) -> None:
+    """A question to the service: never remembered, so that the hot path cannot know its topic; never routed."""
+    gateway = connection.gateway
+    desk = gateway.requests
+    assert connection.authorizer is not None
+    if desk is None:
+        _refuse_reserved(connection, packet)
+    elif not connection.authorizer.publish(packet.topic):
+        _refuse_publish(connection, packet, Code.NOT_AUTHORIZED)
+    else:
+        gateway.count_received(packet.qos)
+        if packet.qos:
+            connection.acknowledge(packet.packet_id, Code.SUCCESS)  # taken; what comes of it is told in the reply
+        desk.take(connection, packet)
 
 
 def _refuse_reserved(connection: MQTTConnection, packet: Publish) -> None:

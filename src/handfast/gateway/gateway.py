@@ -20,12 +20,13 @@ from handfast.gateway.limits import GatewayLimits
 from handfast.gateway.messages import Message, forwarded_properties
 from handfast.gateway.quotas import Quotas
 from handfast.gateway.receiver import OPEN, Receiver
+from handfast.gateway.requests import RequestDesk
 from handfast.gateway.retained import RetainedGate
 from handfast.gateway.router import NO_LOCAL, QOS, RETAIN_AS_PUBLISHED, Plan, ScopeRouter
 from handfast.gateway.throttled import ThrottledConnection
 from handfast.ports import Clock, Entropy, Meter, Sessions
 from handfast.printable import printable
-from handfast.seam import Admitted, Authorizer, ConnectionObserver, ConnectRequest, Plane, Refused, TLSFacts
+from handfast.seam import Admitted, Authorizer, ConnectionObserver, ConnectRequest, Plane, Refused, Requests, TLSFacts
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class Gateway:
         "plane",
         "received0",
         "received1",
+        "requests",
         "scheduled",
         "sent0",
         "sent1",
@@ -101,6 +103,7 @@ class Gateway:
         self.turn_limit = self.limits.turn_bytes
         self.received0 = self.received1 = self.sent0 = self.sent1 = 0
         self.subscription_count = 0
+        self.requests: RequestDesk | None = None
         self._observer = observer
         self._entropy = entropy
         self._meter = meter
@@ -120,6 +123,10 @@ class Gateway:
         self._tasks: set[asyncio.Task[None]] = set()
         self._dropped: dict[str, int] = {}
         self._retained = RetainedGate(sessions, clock, meter, self.spawn)
+
+    def serve_requests(self, requests: Requests) -> None:
+        """From now on the request topics are answered by `requests`; before, they are reserved like others."""
+        self.requests = RequestDesk(self, requests)
 
     # the door
 
@@ -343,10 +350,7 @@ class Gateway:
     def _send_odd(self, receiver: Receiver, options: int, message: Message) -> None:
         qos = min(message.qos, options & QOS)
         receiver.deliver(message, qos, message.retain and bool(options & RETAIN_AS_PUBLISHED))
-        if qos:
-            self.sent1 += 1
-        else:
-            self.sent0 += 1
+        self.count_sent(qos)
 
     def wake(self, connection: Receiver) -> None:
         """The connection has something to write at the end of this turn."""
@@ -387,6 +391,13 @@ class Gateway:
             self.received1 += 1
         else:
             self.received0 += 1
+
+    def count_sent(self, qos: int) -> None:
+        """A message that went out beside the router."""
+        if qos:
+            self.sent1 += 1
+        else:
+            self.sent0 += 1
 
     # retained messages
 

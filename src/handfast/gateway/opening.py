@@ -32,7 +32,7 @@ def open_connection(connection: MQTTConnection) -> None:
     will = packet.will
     if will is not None:
         topic_class = classify_topic(will.topic)
-        if topic_class is TopicClass.RESERVED or (will.retain and topic_class is not TopicClass.ORDINARY):
+        if not topic_class.is_routed or (will.retain and topic_class is not TopicClass.ORDINARY):
             connection.violated(
                 ProtocolViolation(f"the Will Topic {will.topic!r} is reserved", Code.TOPIC_NAME_INVALID)
             )

@@ -43,6 +43,7 @@ from handfast.core.identity.rotation import RotationEnd, RotationRecord, Rotatio
 from handfast.core.identity.tags import TaggedResource
 from handfast.core.identity.things import BillingGroupRecord, ThingEdit, ThingTypeProperties, ThingTypeRecord
 from handfast.errors import StoreConflict
+from handfast.ports.fleet import FleetStore
 from handfast.ports.hooks import HookStore
 from handfast.ports.policies import PolicyStore
 from handfast.ports.provisioning import ProvisioningStore, ProvisioningTemplateStore
@@ -81,7 +82,14 @@ class AuditSource(Protocol):
 
 
 class Store(
-    AuditSource, ThingGroupStore, PolicyStore, ProvisioningStore, HookStore, ProvisioningTemplateStore, Protocol
+    AuditSource,
+    ThingGroupStore,
+    PolicyStore,
+    ProvisioningStore,
+    HookStore,
+    ProvisioningTemplateStore,
+    FleetStore,
+    Protocol,
 ):
     """
     The registry. One method is one transaction, durable on return.

@@ -39,6 +39,7 @@ class ChangeKind(StrEnum):
     PROVISIONING_TEMPLATE = (
         "provisioning_template"  # [template name] created, updated, a version made or deleted, deleted
     )
+    CLAIM = "claim"  # [certificateId] limits of a claim certificate set
     ROTATION = "rotation"  # [certificateId of the successor] begun, ended
 
 

@@ -44,6 +44,7 @@ from handfast.storage import (
     audit,
     ca_certificates,
     expiry,
+    fleet,
     journal,
     policies,
     principals,
@@ -57,6 +58,7 @@ from handfast.storage.before_upgrade import keep_copy
 from handfast.storage.migrate import upgrade
 from handfast.storage.migrations import HEAD
 from handfast.storage.secretbox import SecretBox
+from handfast.storage.sql_fleet import FleetOperations
 from handfast.storage.sql_groups import GroupOperations
 from handfast.storage.sql_hooks import HookOperations
 from handfast.storage.sql_provisioning import ProvisioningOperations
@@ -69,7 +71,9 @@ _log = logging.getLogger(__name__)
 _SQLITE_SCHEME = "sqlite:///"
 
 
-class SQLStore(ThingTypeOperations, GroupOperations, ProvisioningOperations, HookOperations, TemplateOperations):
+class SQLStore(
+    ThingTypeOperations, GroupOperations, ProvisioningOperations, HookOperations, TemplateOperations, FleetOperations
+):
     """The registry on SQLAlchemy Core. Make one with `open`; it owns its directory until `close`."""
 
     def __init__(self, database: SQLiteDatabase, box: SecretBox | None) -> None:
@@ -210,6 +214,7 @@ class SQLStore(ThingTypeOperations, GroupOperations, ProvisioningOperations, Hoo
     ) -> list[Change]:
         def remove(connection: Connection) -> list[Change]:
             changes = device_certificates.remove(connection, scope, certificate_id, force=force, cause=cause)
+            fleet.forget_claim(connection, scope, certificate_id)
             return changes + rotations.follow(connection, scope, certificate_id, cause)
 
         return await self._write(remove)

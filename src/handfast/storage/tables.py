@@ -615,6 +615,33 @@ registration_configs = Table(  # of CA certificates; one that is not here has no
     ),
 )
 
+ownership_tokens = Table(  # of certificates that fleet provisioning made, until they would have expired
+    "ownership_tokens",
+    metadata,
+    Column("account_id", Key, primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("certificate_id", Key, primary_key=True),
+    Column("claim_certificate_id", Key, nullable=False),
+    Column("digest", Key, nullable=False),  # core.provisioning.fleet.OwnershipToken.digest
+    Column("expires_at", Instant, nullable=False),
+    Column("spent_at", Instant, nullable=True),
+    Index("ix_ownership_tokens_expires_at", "expires_at"),
+    sqlite_with_rowid=False,
+)
+
+claims = Table(  # certificates with which devices have provisioned themselves, or that have limits for it
+    "claims",
+    metadata,
+    Column("account_id", Key, primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("certificate_id", Key, primary_key=True),
+    Column("provisioned", BigInteger, nullable=False),
+    Column("devices", BigInteger, nullable=True),
+    Column("per_minute", BigInteger, nullable=True),
+    Column("addresses", Text, nullable=False),  # JSON list of networks
+    sqlite_with_rowid=False,
+)
+
 audit = Table(  # append-only: triggers refuse UPDATE and DELETE
     "audit",  # the columns from `at` to `after` in the order of core.identity.audit_chain.AuditFields
     metadata,

@@ -147,6 +147,20 @@ METRICS: tuple[Metric, ...] = (
         buckets=_SECONDS,
     ),
     Metric(
+        name="handfast_fleet_provisioning_requests_total",
+        kind=Kind.COUNTER,
+        unit="requests",
+        help="Fleet provisioning requests over MQTT, by operation and outcome: accepted, gone (the connection was gone "
+        "before anything was done), or the errorCode of the rejection.",
+        labels=("operation", "outcome"),
+    ),
+    Metric(
+        name="handfast_unclaimed_certificates_deleted_total",
+        kind=Kind.COUNTER,
+        unit="certificates",
+        help="Certificates made by fleet provisioning that were deleted because nobody claimed them within an hour.",
+    ),
+    Metric(
         name="handfast_build_info",
         kind=Kind.GAUGE,
         unit="always 1",

@@ -58,6 +58,7 @@ REALISTIC: Mapping[str, Callable[[int], Any]] = {
     "mode": lambda n: ("DEFAULT", "SNI_ONLY")[n % 2],
     "transfer_target": lambda n: f"{n + 100:012d}",
     "thing_principal_type": lambda n: ("EXCLUSIVE_THING", "NON_EXCLUSIVE_THING")[n % 2],
+    "addresses": lambda n: json.dumps(["192.0.2.0/24"][: n % 2]),
     "attributes": lambda n: json.dumps({"place": f"hall {n}"}),
     "document": lambda _: ALLOW,
     "before": lambda n: json.dumps({"status": "INACTIVE", "n": n}),
