@@ -9,6 +9,7 @@ from typing import Protocol
 
 from handfast.core.identity.ids import CertificateId, Scope, ThingName
 from handfast.core.identity.records import CertificateRecord, CertificateStatus
+from handfast.core.provisioning.fleet import OwnershipProof
 from handfast.core.provisioning.plan import Plan
 from handfast.core.provisioning.records import (
     ProvisioningTemplateEdit,
@@ -28,6 +29,7 @@ class ProvisioningOrder:
     transaction, with the guards of `insert_certificate`; with `require_auto_registration`
     its CA must be registered, ACTIVE and auto-registering at that moment too. Else
     `certificate_id` names a registered one. Neither: a plan without a certificate.
+    `ownership` is spent with it.
     """
 
     scope: Scope
@@ -35,6 +37,7 @@ class ProvisioningOrder:
     certificate_id: CertificateId | None = None
     register: CertificateRecord | None = None
     require_auto_registration: bool = False
+    ownership: OwnershipProof | None = None
     thing_id: str
     generation_id: str  # of whatever is created and has one
     policies_per_certificate: int  # at most
@@ -60,6 +63,8 @@ class ProvisioningStore(Protocol):
 
         Raises:
             ProvisioningFailed: Which resource, and why.
+            StoreConflict: Of `ownership`, in this order. "claim": the claim certificate is not ACTIVE, "token": spent
+                meanwhile or expired, "exhausted" (facts: devices): the claim has provisioned all that it may.
         """
         ...
 

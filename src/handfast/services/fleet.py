@@ -8,6 +8,7 @@ private key exists in the reply alone; of a token its digest is stored.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
@@ -19,6 +20,7 @@ from handfast.core.identity.ids import CertificateId, Scope
 from handfast.core.identity.lifecycle import CertificateEvent, next_status
 from handfast.core.identity.records import CertificateMode
 from handfast.core.pki.pem import read_certificate
+from handfast.core.provisioning.builtin import ID, with_certificate
 from handfast.core.provisioning.fleet import (
     SECRET_BYTES,
     TOKEN_LIFE,
@@ -39,10 +41,12 @@ from handfast.core.provisioning.records import (
     TemplateName,
     TemplateType,
 )
+from handfast.core.provisioning.template import Template, TemplateError, TemplateKind, read_template
 from handfast.core.topics.reserved import RequestKind
 from handfast.errors import (
     CertificateInputError,
-    HandfastError,
+    HookDenied,
+    ProviderFailed,
     ServiceUnavailableError,
     StoreConflict,
     StoreUnavailable,
@@ -68,8 +72,7 @@ SCOPE_BURST = 1000
 CLAIM_UNDER_WAY = 64
 """Requests of one claim at the same time; each may hold a key that is being made."""
 SCOPE_UNDER_WAY = 192
-_OWN_PARAMETERS = "AWS::IoT::"
-CERTIFICATE_ID_PARAMETER = "AWS::IoT::Certificate::Id"
+_TEMPLATES_KEPT = 64
 
 _REFUSED: Mapping[Unanswered, tuple[RejectionCode, str]] = {
     Unanswered.CROWDED: (
@@ -81,12 +84,6 @@ _REFUSED: Mapping[Unanswered, tuple[RejectionCode, str]] = {
         "The claim's policy does not allow iot:Receive on the topic of the accepted reply.",
     ),
 }
-
-
-class Templates(Protocol):
-    """Where templates are read: part of `ports.Store`."""
-
-    async def provisioning_template(self, scope: Scope, name: TemplateName) -> ProvisioningTemplateRecord | None: ...
 
 
 class Carrier(Protocol):
@@ -114,7 +111,7 @@ class Hooks(Protocol):
         client_id: str,
         parameters: Mapping[str, str],
     ) -> Mapping[str, str]:
-        """Parameters that replace or join the device's. Any error denies."""
+        """Parameters that replace or join the device's. HookDenied, and any other error, denies."""
         ...
 
 
@@ -122,7 +119,7 @@ class Providers(Protocol):
     """Certificate providers (services.hooks)."""
 
     async def issue(self, scope: Scope, csr_pem: str, *, client_id: str, principal: CertificateId) -> str | None:
-        """A certificate (PEM) for the request; None: the account has no provider."""
+        """A certificate (PEM) for the request's key; None: the account has no provider. ProviderFailed."""
         ...
 
 
@@ -134,18 +131,15 @@ class FleetProvisioning:
     """
     `seam.Requests`. Belongs to one event loop.
 
-    `plan` makes the plan of a template body and parameters (ProvisioningFailed, or a HandfastError for a body that
-    cannot be used). Without `hooks` a template that has a hook provisions nothing; without `providers` every
+    Without `hooks` a template that has a hook provisions nothing; without `providers` every
     certificate comes from `issuer`.
     """
 
     def __init__(
         self,
         store: Store,
-        templates: Templates,
         issuer: Issuer,
         carrier: Carrier,
-        plan: Callable[[str, Mapping[str, str]], Plan],
         *,
         clock: Clock,
         entropy: Entropy,
@@ -155,10 +149,8 @@ class FleetProvisioning:
         providers: Providers | None = None,
     ) -> None:
         self._store = store
-        self._templates = templates
         self._issuer = issuer
         self._carrier = carrier
-        self._plan = plan
         self._clock = clock
         self._entropy = entropy
         self._meter = meter
@@ -305,12 +297,8 @@ class FleetProvisioning:
             return await self._providers.issue(
                 request.scope, csr_pem, client_id=request.client_id, principal=request.certificate_id
             )
-        except StoreUnavailable:
-            raise
-        except HandfastError as error:
-            log.warning("a certificate provider issued nothing", extra={"error": str(error)})
-            text = "The account's certificate provider did not issue a certificate; try again later."
-            raise Rejected(RejectionCode.UNAVAILABLE, text) from error
+        except ProviderFailed as error:
+            raise Rejected(RejectionCode.UNAVAILABLE, str(error)) from error
 
     async def _register(self, request: Request, cause: Cause, pem: str) -> OwnershipToken:
         """The certificate is registered PENDING_ACTIVATION, for who has the token."""
@@ -349,17 +337,21 @@ class FleetProvisioning:
         certificate = await self._store.certificate(scope, token.certificate_id)
         if certificate is None:
             raise Rejected(RejectionCode.INVALID_TOKEN, "The certificate of the ownership token does not exist.")
-        parameters = _foreign(asked)
+        parameters = with_certificate(asked, {})
         if template.hook is not None:
             overrides = await self._ask_hook(request, template, template.hook, certificate.pem, token, parameters)
-            parameters |= _foreign(overrides)
-        parameters[CERTIFICATE_ID_PARAMETER] = token.certificate_id
+            parameters.update(overrides)
         try:
-            plan = self._plan(template.body, parameters)
+            # Of the certificate's own parameters only the id: its subject is what the device asked for.
+            plan = _template(template.body).plan(with_certificate(parameters, {ID: token.certificate_id}))
             _require_own(plan, token.certificate_id)
             done = await self._carrier.carry_out(
                 scope, cause, plan, certificate_id=token.certificate_id, ownership=proof
             )
+        except TemplateError as error:
+            log.warning("a stored template cannot be read: %s", error, extra={"template": template.template_name})
+            text = f"Provisioning template {template.template_name} cannot be used."
+            raise Rejected(RejectionCode.INVALID_REQUEST, text) from error
         except ProvisioningFailed as failed:
             raise plan_rejected(failed) from failed
         except StoreConflict as conflict:
@@ -371,7 +363,7 @@ class FleetProvisioning:
 
     async def _template(self, request: Request) -> ProvisioningTemplateRecord:
         name = TemplateName(request.wanted.template_name or "")
-        template = await self._templates.provisioning_template(request.scope, name)
+        template = await self._store.provisioning_template(request.scope, name)
         if template is None:
             raise Rejected(RejectionCode.NOT_FOUND, f"Provisioning template {name} does not exist.")
         if template.type is not TemplateType.FLEET_PROVISIONING:
@@ -391,9 +383,8 @@ class FleetProvisioning:
         parameters: Mapping[str, str],
     ) -> Mapping[str, str]:
         """What the hook changes of the parameters; whatever goes wrong with it denies."""
-        denied = Rejected(RejectionCode.ACCESS_DENIED, "The pre-provisioning hook did not allow it.")
         if self._hooks is None:
-            raise denied
+            raise Rejected(RejectionCode.ACCESS_DENIED, "The template has a hook, and hooks are not asked here.")
         try:
             return await self._hooks.ask(
                 request.scope,
@@ -405,17 +396,18 @@ class FleetProvisioning:
                 client_id=request.client_id,
                 parameters=parameters,
             )
-        except HandfastError as error:
-            log.info("a pre-provisioning hook denied", extra={"hook": hook.target_arn, "error": str(error)})
-            raise denied from error
+        except HookDenied as error:
+            raise Rejected(RejectionCode.ACCESS_DENIED, str(error)) from error
         except Exception as error:
             log.exception("a pre-provisioning hook failed inside, which denies", extra={"hook": hook.target_arn})
-            raise denied from error
+            text = "The pre-provisioning hook could not be asked."
+            raise Rejected(RejectionCode.ACCESS_DENIED, text) from error
 
 
-def _foreign(parameters: Mapping[str, str]) -> dict[str, str]:
-    """The parameters without those that only the service fills in."""
-    return {name: value for name, value in parameters.items() if not name.startswith(_OWN_PARAMETERS)}
+@functools.lru_cache(maxsize=_TEMPLATES_KEPT)
+def _template(body: str) -> Template:
+    """The template, read once; it was checked when it was made."""
+    return read_template(body, TemplateKind.FLEET)
 
 
 def _require_own(plan: Plan, certificate_id: CertificateId) -> None:

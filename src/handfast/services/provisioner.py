@@ -5,6 +5,7 @@ from __future__ import annotations
 from handfast.core.identity.ids import CertificateId, Scope
 from handfast.core.identity.records import CertificateRecord
 from handfast.core.identity.things import GROUPS_PER_THING
+from handfast.core.provisioning.fleet import OwnershipProof
 from handfast.core.provisioning.plan import Plan
 from handfast.ports import Cause, Change, ChangeKind, Entropy, Store
 from handfast.ports.provisioning import Provisioned, ProvisioningOrder
@@ -29,6 +30,7 @@ class Provisioner:
         register: CertificateRecord | None = None,
         certificate_id: CertificateId | None = None,
         require_auto_registration: bool = False,
+        ownership: OwnershipProof | None = None,
     ) -> Provisioned:
         """
         The whole plan is true, durable, and obeyed by caches and live connections; or nothing changed.
@@ -41,9 +43,13 @@ class Provisioner:
             require_auto_registration: Its CA is registered, ACTIVE and
                 auto-registering at that moment, and it was never revoked or
                 transferred away: nobody but the device itself asks for it.
+            ownership: Proves that the device that asks was given the
+                certificate; spent with the plan, kept when it fails.
 
         Raises:
             ProvisioningFailed: Which resource, and why.
+            StoreConflict: The proof cannot be spent; the kinds are those of
+                `ProvisioningStore.provision`.
             StoreUnavailable: It may have happened.
         """
         order = ProvisioningOrder(
@@ -52,6 +58,7 @@ class Provisioner:
             certificate_id=certificate_id,
             register=register,
             require_auto_registration=require_auto_registration,
+            ownership=ownership,
             thing_id=self._entropy.uuid(),
             generation_id=self._entropy.token_bytes(32).hex(),
             policies_per_certificate=POLICIES_PER_CERTIFICATE,

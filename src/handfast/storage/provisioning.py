@@ -38,6 +38,7 @@ from handfast.ports.provisioning import Provisioned, ProvisioningOrder
 from handfast.storage import (
     ca_certificates,
     certificates,
+    fleet,
     policies,
     rotations,
     thing_group_members,
@@ -81,6 +82,8 @@ def provision(connection: Connection, order: ProvisioningOrder, cause: Cause) ->
     arns: dict[str, str] = {}
     with gathered(connection, cause) as changes:
         # What an order spends (it may be spent once) is spent here: before anything is made of it.
+        if order.ownership is not None:
+            fleet.spend(connection, order.scope, order.ownership, cause.at)
         certificate = _certificate(connection, order, cause)
         if certificate is not None and plan.certificate is not None:
             arns[plan.certificate.logical_name] = certificate_arn(order.scope, certificate.certificate_id)
