@@ -38,6 +38,7 @@ from handfast.data.https import HttpsApplication
 from handfast.datadir import prepare, write_atomically
 from handfast.decision_record import DecisionRecord
 from handfast.errors import ConfigurationError
+from handfast.fleet_provisioning import start_fleet_provisioning
 from handfast.front import FrontDoor
 from handfast.gateway.gateway import Gateway
 from handfast.gateway.limits import GatewayLimits
@@ -53,6 +54,7 @@ from handfast.services.authorities import ServerAuthority
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.expiry_gauges import ExpiryGauges
 from handfast.services.first_run import ensure_first_run
+from handfast.services.hooks import PreProvisioningHooks
 from handfast.services.issuers import DefaultIssuers
 from handfast.services.pki_folder import KINDS
 from handfast.services.principals import PrincipalCache
@@ -252,6 +254,18 @@ class Plane:
         stack.push_async_callback(registry.settle)
         hooking = await Hooking.open(settings.file, store, self._clock, self._entropy, self._meter, self._notify)
         stack.push_async_callback(hooking.close)
+        start_fleet_provisioning(
+            store,
+            issuer,
+            registry.provisioner,
+            gateway,
+            clock=self._clock,
+            entropy=self._entropy,
+            meter=self._meter,
+            notify=self._notify,
+            stack=stack,
+            hooks=PreProvisioningHooks(hooking.hooks),
+        )
         rates = CallRates() if settings.quotas == "aws" else None
         api = ApiApplication(
             [

@@ -99,6 +99,7 @@ COMPOSITION = frozenset(
         "backups",
         "checking",
         "decision_record",
+        "fleet_provisioning",
         "front",
         "hooking",
         "listeners",

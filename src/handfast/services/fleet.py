@@ -340,7 +340,7 @@ class FleetProvisioning:
         parameters = with_certificate(asked, {})
         if template.hook is not None:
             overrides = await self._ask_hook(request, template, template.hook, certificate.pem, token, parameters)
-            parameters.update(overrides)
+            parameters = parameters | dict(overrides)
         try:
             # Of the certificate's own parameters only the id: its subject is what the device asked for.
             plan = _template(template.body).plan(with_certificate(parameters, {ID: token.certificate_id}))
