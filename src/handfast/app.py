@@ -54,7 +54,6 @@ from handfast.services.authorities import ServerAuthority
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.expiry_gauges import ExpiryGauges
 from handfast.services.first_run import ensure_first_run
-from handfast.services.hooks import PreProvisioningHooks
 from handfast.services.issuers import DefaultIssuers
 from handfast.services.pki_folder import KINDS
 from handfast.services.principals import PrincipalCache
@@ -264,7 +263,7 @@ class Plane:
             meter=self._meter,
             notify=self._notify,
             stack=stack,
-            hooks=PreProvisioningHooks(hooking.hooks),
+            hooks=hooking.pre_provisioning,
         )
         rates = CallRates() if settings.quotas == "aws" else None
         api = ApiApplication(
