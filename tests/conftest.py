@@ -14,6 +14,9 @@ for folder in (str(ROOT), str(ROOT / "src")):
         sys.path.insert(0, folder)
 
 
+from tests.support import server  # noqa: E402 -- only now can it be found
+
+
 @pytest.fixture(autouse=True)
 def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """The developer's own AWS and handfast settings play no part in a test."""
@@ -21,3 +24,10 @@ def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(("AWS_", "HANDFAST_")) and name != "HANDFAST_TLS_ENGINE":
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_between_workers(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What takes long to make is made once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    server.shared_folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base

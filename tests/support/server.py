@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import configparser
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +20,9 @@ import boto3
 from handfast.wire.client import handfast_client
 
 START_LIMIT_S = 60.0
+
+shared_folder: Path | None = None
+"""Of the whole run of the tests, all of its workers; set by tests/conftest.py."""
 
 
 @dataclass
@@ -154,7 +159,35 @@ def launch(data_dir: Path, *flags: str) -> tuple[subprocess.Popen[bytes], Path, 
 
 
 def start(data_dir: Path, *flags: str) -> Server:
-    """Start a server and return once every listener accepts."""
+    """
+    Start a server and return once every listener accepts.
+
+    Without flags that a first run heeds, a directory that does not exist begins as a
+    copy of one that a first run of the same code made: making keys is slow, and only
+    the tests of the first run itself (`launch`, flags) are about it.
+    """
+    if not data_dir.exists() and not flags:
+        _after_first_run(data_dir)
+    return _start(data_dir, *flags)
+
+
+def _after_first_run(data_dir: Path) -> None:
+    """`data_dir` is as a first run left it; one run of the tests makes one, whatever number of workers it has."""
+    assert shared_folder is not None, "tests/conftest.py says where this run of the tests keeps its files"
+    kept = shared_folder / "after-first-run"
+    kept.mkdir(mode=0o700, exist_ok=True)
+    with (kept / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = kept / "data"
+        if not made.exists():
+            first = _start(kept / "under-way")
+            assert first.stop() == 0
+            (kept / "under-way").rename(made)
+    data_dir.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(made, data_dir)
+
+
+def _start(data_dir: Path, *flags: str) -> Server:
     process, ready, log = launch(data_dir, *flags)
     deadline = time.monotonic() + START_LIMIT_S
     while not ready.exists():
