@@ -14,6 +14,7 @@ Every error of the project in one tree.
     │   ├── LimitExceededError             LimitExceededException
     │   ├── VersionsLimitExceededError     VersionsLimitExceededException
     │   ├── ConflictingResourceUpdateError ConflictingResourceUpdateException
+    │   ├── ResourceRegistrationFailureError ResourceRegistrationFailureException
     │   ├── VersionConflictError           VersionConflictException
     │   ├── TransferConflictError          TransferConflictException
     │   ├── TransferAlreadyCompletedError  TransferAlreadyCompletedException
@@ -117,6 +118,12 @@ class VersionsLimitExceededError(ServiceError):
     """A policy or provisioning template has its five versions."""
 
     code = "VersionsLimitExceededException"
+
+
+class ResourceRegistrationFailureError(ServiceError):
+    """A thing cannot be provisioned as the template says; the message names the resource."""
+
+    code = "ResourceRegistrationFailureException"
 
 
 class ConflictingResourceUpdateError(ServiceError):

@@ -24,6 +24,7 @@ from handfast.control.quotas import CallRates, limited
 from handfast.control.rotations import RotationHandlers
 from handfast.control.tags import TagHandlers
 from handfast.control.thing_groups import ThingGroupHandlers
+from handfast.control.thing_registration import ThingRegistrationHandlers
 from handfast.control.thing_types import ThingTypeHandlers
 from handfast.control.things import ThingHandlers
 from handfast.control.transfers import TransferHandlers
@@ -46,6 +47,7 @@ def build_handlers(
         | CACertificateHandlers(registry.ca_certificates).handlers
         | TransferHandlers(registry.transfers).handlers
         | ThingHandlers(registry.things).handlers
+        | ThingRegistrationHandlers(registry.thing_registration).handlers
         | ThingTypeHandlers(registry.thing_types).handlers
         | BillingGroupHandlers(registry.billing_groups).handlers
         | TagHandlers(registry.tags).handlers

@@ -40,6 +40,7 @@ CALLS_PER_S: Mapping[str, int] = {
             "RegisterCACertificate",
             "RegisterCertificate",
             "RegisterCertificateWithoutCA",
+            "RegisterThing",
             "RejectCertificateTransfer",
             "TransferCertificate",
             "UpdateCACertificate",

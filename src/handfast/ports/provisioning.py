@@ -26,10 +26,14 @@ class ProvisioningOrder:
     A plan and the certificate that it is for.
 
     `register` is the certificate when it is not registered yet: it is, in the same
-    transaction, with the guards of `insert_certificate`; with `require_auto_registration`
-    its CA must be registered, ACTIVE and auto-registering at that moment too. Else
-    `certificate_id` names a registered one. Neither: a plan without a certificate.
-    `ownership` is spent with it.
+    transaction, with the guards of `insert_certificate` (its CA, where it has one,
+    is registered and ACTIVE); one that is registered here meanwhile is taken as it
+    stands. Else `certificate_id` names a registered one. Neither: a plan without a
+    certificate. `ownership` is spent with it.
+
+    With `require_auto_registration` nobody asks for it but the device: its CA is
+    registered, ACTIVE and auto-registering at that moment, there is no tombstone,
+    and one that is registered is PENDING_ACTIVATION under that CA.
     """
 
     scope: Scope

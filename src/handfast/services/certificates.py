@@ -90,18 +90,27 @@ class Certificates:
     ) -> KeysAndCertificate:
         """A new key pair with a registered certificate. The private key exists only in the result."""
         issued = await self._issuer.create_keys_and_certificate()
-        record = await self._register_issued(scope, cause, issued.certificate_pem, set_as_active=set_as_active)
+        status = CertificateStatus.ACTIVE if set_as_active else CertificateStatus.INACTIVE
+        parsed = read_certificate(issued.certificate_pem)
+        record = await self._insert(self._record(scope, cause, parsed, status, CertificateMode.DEFAULT), cause)
         return KeysAndCertificate(record, issued.public_key_pem, issued.private_key_pem)
 
     async def create_from_csr(
         self, scope: Scope, cause: Cause, csr_pem: str, *, set_as_active: bool
     ) -> CertificateRecord:
         """A certificate for the request's key and subject, registered. The same request twice gives two."""
+        status = CertificateStatus.ACTIVE if set_as_active else CertificateStatus.INACTIVE
+        return await self._insert(await self.issued_from_csr(scope, cause, csr_pem, status), cause)
+
+    async def issued_from_csr(
+        self, scope: Scope, cause: Cause, csr_pem: str, status: CertificateStatus
+    ) -> CertificateRecord:
+        """What `create_from_csr` registers: a certificate that was issued and is registered nowhere yet."""
         try:
             pem = await self._issuer.issue_from_csr(csr_pem)
         except CertificateInputError as error:
             raise InvalidRequestError(f"The certificate signing request cannot be used: {error}") from error
-        return await self._register_issued(scope, cause, pem, set_as_active=set_as_active)
+        return self._record(scope, cause, read_certificate(pem), status, CertificateMode.DEFAULT)
 
     async def register_without_ca(
         self, scope: Scope, cause: Cause, pem: str, status: CertificateStatus | None
@@ -109,7 +118,7 @@ class Certificates:
         """The given certificate, registered in this account and region, found by SNI only; INACTIVE unless stated."""
         parsed, new = await self._registrable(scope, pem, status)
         refuse_broken(keys.refusals(parsed.cert, now=cause.at))
-        return await self._insert(scope, cause, parsed, new, CertificateMode.SNI_ONLY)
+        return await self._insert(self._record(scope, cause, parsed, new, CertificateMode.SNI_ONLY), cause)
 
     async def register(
         self, scope: Scope, cause: Cause, pem: str, *, ca_pem: str | None, status: CertificateStatus | None
@@ -120,10 +129,16 @@ class Certificates:
         The CA is registered here, ACTIVE, inside its validity, and the only one
         of its name and key unless `ca_pem` names it.
         """
+        return await self._insert(await self.signed_by_ca(scope, cause, pem, ca_pem=ca_pem, status=status), cause)
+
+    async def signed_by_ca(
+        self, scope: Scope, cause: Cause, pem: str, *, ca_pem: str | None, status: CertificateStatus | None
+    ) -> CertificateRecord:
+        """What `register` registers: every rule of it holds, and the store has the last word."""
         parsed, new = await self._registrable(scope, pem, status)
         refuse_broken(keys.refusals(parsed.cert, now=cause.at))
         ca = await self._signer(scope, cause, parsed, ca_pem)
-        return await self._insert(scope, cause, parsed, new, ca.mode, ca_certificate_id=ca.certificate_id)
+        return self._record(scope, cause, parsed, new, ca.mode, ca_certificate_id=ca.certificate_id)
 
     async def _registrable(
         self, scope: Scope, pem: str, status: CertificateStatus | None
@@ -225,11 +240,7 @@ class Certificates:
         """One page, those that expire first at the top; only until then and of these statuses, where given."""
         return await page_of(self._store.certificates_by_expiry(scope, page, until=until, statuses=statuses))
 
-    async def _register_issued(self, scope: Scope, cause: Cause, pem: str, *, set_as_active: bool) -> CertificateRecord:
-        status = CertificateStatus.ACTIVE if set_as_active else CertificateStatus.INACTIVE
-        return await self._insert(scope, cause, read_certificate(pem), status, CertificateMode.DEFAULT)
-
-    async def _insert(
+    def _record(
         self,
         scope: Scope,
         cause: Cause,
@@ -239,14 +250,16 @@ class Certificates:
         *,
         ca_certificate_id: CertificateId | None = None,
     ) -> CertificateRecord:
-        record = new_record(
+        return new_record(
             scope, cause, parsed, status, mode, generation_id=self._entropy.uuid(), ca_certificate_id=ca_certificate_id
         )
+
+    async def _insert(self, record: CertificateRecord, cause: Cause) -> CertificateRecord:
         try:
             # A gateway may have cached that the certificate is unknown.
             await self._commit(
-                self._store.insert_certificate(record, cause, require_ca=ca_certificate_id is not None),
-                suspects=[Change(ChangeKind.CERTIFICATE, scope, record.certificate_id)],
+                self._store.insert_certificate(record, cause, require_ca=record.ca_certificate_id is not None),
+                suspects=[Change(ChangeKind.CERTIFICATE, record.scope, record.certificate_id)],
             )
         except StoreConflict as conflict:
             refused = registration_refusal(record, conflict)

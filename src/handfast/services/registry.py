@@ -19,6 +19,7 @@ from handfast.services.rotations import Rotations
 from handfast.services.tags import ResourceTags
 from handfast.services.thing_groups import ThingGroups
 from handfast.services.thing_types import ThingTypes
+from handfast.services.thing_registration import ThingRegistration
 from handfast.services.things import Things
 from handfast.services.transfers import Transfers
 
@@ -49,6 +50,7 @@ class Registry:
         self.effective_policies = EffectivePolicies(store)
         self.policy_versions = PolicyVersions(store, entropy, self._commit)
         self.provisioner = Provisioner(store, entropy, self._commit)
+        self.thing_registration = ThingRegistration(store, self.certificates, self.provisioner)
         self.provisioning_templates = ProvisioningTemplates(store, self._commit)
 
     async def settle(self) -> None:

@@ -143,8 +143,11 @@ def _certificate(connection: Connection, order: ProvisioningOrder, cause: Cause)
             f"provisioned ({given})",
         )
     if order.register is not None:
+        ca = order.register.ca_certificate_id
         if order.require_auto_registration:
-            _require_auto_registration(connection, order, order.register.ca_certificate_id, given, resource)
+            _require_auto_registration(connection, order, ca, given, resource)
+        elif ca is not None and not ca_certificates.is_active(connection, order.scope, ca):
+            raise _failed(FailureKind.CERTIFICATE, resource, f"CA certificate {ca} is not registered and ACTIVE")
         try:
             certificates.insert_one(connection, order.register, cause)
         except StoreConflict as conflict:
