@@ -148,6 +148,20 @@ def _authorization(asked: Literal["principal", "policyNamesToAdd", "policyNamesT
     return call
 
 
+def _provisioned(what: Callable[[Names], dict[str, dict[str, Any]]]) -> Call:
+    """RegisterThing of a thing of one's own with these properties, or with these resources besides."""
+
+    def call(their: Names, my: Caller) -> dict[str, Any]:
+        found = what(their)
+        properties = {"ThingName": f"{my.thing}-2"} | found.pop("thing", {})
+        resources: dict[str, Any] = {"thing": {"Type": "AWS::IoT::Thing", "Properties": properties}}
+        for kind in found:
+            resources[kind] = {"Type": f"AWS::IoT::{kind.title()}", "Properties": found[kind]}
+        return {"templateBody": json.dumps({"Resources": resources})}
+
+    return call
+
+
 MEMBERSHIPS: list[Call] = [
     lambda their, _my: {"billingGroupName": their.billing_group, "thingName": their.thing},
     lambda their, my: {"billingGroupName": their.billing_group, "thingName": my.thing},
@@ -311,6 +325,17 @@ CALLS: dict[str, list[Call]] = {
         lambda their, _my: {"certificatePem": their.pem, "caCertificatePem": their.ca_pem},
     ],
     "RegisterCertificateWithoutCA": [lambda their, _my: {"certificatePem": their.pem}],
+    "RegisterThing": [
+        _provisioned(lambda their: {"thing": {"ThingName": their.thing}}),
+        _provisioned(lambda their: {"thing": {"ThingTypeName": their.thing_type}}),
+        _provisioned(lambda their: {"thing": {"BillingGroup": their.billing_group}}),
+        _provisioned(lambda their: {"thing": {"ThingGroups": [their.thing_group]}}),
+        _provisioned(lambda their: {"policy": {"PolicyName": their.policy}}),
+        _provisioned(lambda their: {"certificate": {"CertificateId": their.certificate_id}}),
+        _provisioned(lambda their: {"certificate": {"CertificateId": their.offered_id}}),
+        _provisioned(lambda their: {"certificate": {"CertificatePem": their.pem}}),
+        _provisioned(lambda their: {"certificate": {"CertificatePem": their.pem, "CACertificatePem": their.ca_pem}}),
+    ],
     "RejectCertificateTransfer": [_certificate(), _offered(rejectReason="mine now")],
     "RemoveThingFromBillingGroup": MEMBERSHIPS,
     "TagResource": _tagged(tags=[{"Key": "of", "Value": "you"}]),
@@ -348,6 +373,9 @@ UNDO: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "CreateBillingGroup": lambda iot, made: iot.delete_billing_group(**made),
     "CreateProvisioningTemplate": lambda iot, made: iot.delete_provisioning_template(templateName=made["templateName"]),
     "CreateThingGroup": lambda iot, made: iot.delete_thing_group(thingGroupName=made["thingGroupName"]),
+    "RegisterThing": lambda iot, made: iot.delete_thing(
+        thingName=json.loads(made["templateBody"])["Resources"]["thing"]["Properties"]["ThingName"]
+    ),
 }
 """A name of one's own that happens to be another's too is taken back, so that the next call finds none again."""
 

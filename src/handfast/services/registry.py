@@ -18,8 +18,8 @@ from handfast.services.provisioning_templates import ProvisioningTemplates
 from handfast.services.rotations import Rotations
 from handfast.services.tags import ResourceTags
 from handfast.services.thing_groups import ThingGroups
-from handfast.services.thing_types import ThingTypes
 from handfast.services.thing_registration import ThingRegistration
+from handfast.services.thing_types import ThingTypes
 from handfast.services.things import Things
 from handfast.services.transfers import Transfers
 

@@ -26,7 +26,7 @@ from handfast.services.provisioner import Provisioner
 
 _KINDS: Mapping[type[ServiceError], FailureKind] = {
     InvalidRequestError: FailureKind.INVALID,
-    CertificateValidationError: FailureKind.INVALID,
+    CertificateValidationError: FailureKind.CERTIFICATE,
     CertificateConflictError: FailureKind.CERTIFICATE,
     CertificateStateError: FailureKind.CERTIFICATE,
 }
