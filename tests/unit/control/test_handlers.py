@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import inspect
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,16 @@ OPERATIONS = [
     "TestAuthorization",
     "DescribeEndpoint",
 ]
+TEMPLATE = json.dumps(
+    {
+        "Resources": {
+            "certificate": {
+                "Type": "AWS::IoT::Certificate",
+                "Properties": {"CertificateId": {"Ref": "AWS::IoT::Certificate::Id"}},
+            }
+        }
+    }
+)
 VALUES: dict[str, Any] = {
     "certificate_signing_request": "csr",
     "certificate_pem": self_signed(),
@@ -164,9 +175,14 @@ VALUES: dict[str, Any] = {
     "policy_version_id": "1",
     "thing_group_name": "hall",
     "thing_group_properties": {"thing_group_description": "the hall"},
+    "template_name": "lamps",
+    "template_body": TEMPLATE,
+    "provisioning_role_arn": f"arn:aws:iam::{SCOPE.account}:role/lamps",
+    "version_id": 1,
     "auth_infos": [{"action_type": "PUBLISH", "resources": [f"arn:aws:iot:{SCOPE.region}:{SCOPE.account}:topic/t"]}],
 }
 MORE: dict[str, dict[str, Any]] = {  # what the model does not require and the operation does
+    "RegisterThing": {"template_body": TEMPLATE.replace('{"Ref": "AWS::IoT::Certificate::Id"}', f'"{ID}"')},
     "RegisterCACertificate": {"certificate_mode": "SNI_ONLY"},  # without a mode, the verification certificate
     "AddThingToBillingGroup": {"billing_group_name": "home", "thing_name": "lamp"},
     "RemoveThingFromBillingGroup": {"billing_group_name": "home", "thing_name": "lamp"},
@@ -273,6 +289,11 @@ async def test_every_operation_answers_in_the_models_members_and_never_with_none
     if operation == "DeletePolicyVersion":
         await plane.call("CreatePolicyVersion", policy_name="allow", policy_document=ALLOW)
         members["policy_version_id"] = "2"
+    if operation != "CreateProvisioningTemplate":
+        await plane.call("CreateProvisioningTemplate", **required("CreateProvisioningTemplate"))
+    if operation == "DeleteProvisioningTemplateVersion":
+        await plane.call("CreateProvisioningTemplateVersion", template_name="lamps", template_body=TEMPLATE)
+        members["version_id"] = 2
     if operation in ("DeleteThing", "DeleteCertificate", "DeletePolicy"):
         await plane.call("DetachThingPrincipal", thing_name="lamp", principal=ARN)
         await plane.call("DetachPolicy", policy_name="allow", target=ARN)
