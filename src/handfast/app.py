@@ -62,6 +62,7 @@ from handfast.services.refusals import RefusalLog
 from handfast.services.registry import Registry
 from handfast.services.registry_events import RegistryEvents
 from handfast.services.rotation_watch import RotationWatch
+from handfast.services.template_gate import TemplateGate
 from handfast.services.verdict import Verdict
 from handfast.services.what_if import WhatIf
 from handfast.storage.refusals import SQLiteRefusals
@@ -249,7 +250,8 @@ class Plane:
 
         verifier = Verifier()
         stack.push_async_callback(verifier.close)
-        registry = Registry(store, issuer, self._entropy, self._notify, ask=verifier.ask)
+        gate = TemplateGate(settings.template_lint)
+        registry = Registry(store, issuer, self._entropy, self._notify, ask=verifier.ask, template_gate=gate)
         stack.push_async_callback(registry.settle)
         hooking = await Hooking.open(settings.file, store, self._clock, self._entropy, self._meter, self._notify)
         stack.push_async_callback(hooking.close)

@@ -55,6 +55,7 @@ class Settings:
     sni: Literal["lenient", "aws"]
     quotas: Literal["off", "aws"]
     decisions: Literal["on", "off"]
+    template_lint: Literal["warn", "refuse"]
     database_url: str | None
     ready_file: Path | None
     api_plaintext: bool
@@ -416,6 +417,22 @@ SETTINGS: tuple[Setting, ...] = (
         "handfast policy replay has nothing to judge a draft by, and says so.",
         parse=_choice,
         choices=("on", "off"),
+    ),
+    Setting(
+        name="template_lint",
+        flag="--template-lint",
+        metavar="warn|refuse",
+        default="warn",
+        default_text="warn",
+        help="Whether provisioning templates may give devices policies that are too broad.",
+        unit="warn or refuse",
+        more="Too broad is what AWS IoT Device Defender's audit check for overly permissive policies finds, such as "
+        "publishing to any topic. With refuse such a template is refused when it is created; one whose policy depends "
+        "on the device, when a device is provisioned; and in fleet provisioning one where the device chooses the "
+        "policy. The default lets them pass, since AWS IoT's tutorials have such templates; handfast template lint "
+        "names them.",
+        parse=_choice,
+        choices=("warn", "refuse"),
     ),
     Setting(
         name="database_url",

@@ -34,6 +34,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("cert", "handfast.cli.cert", "cert_app"),
     Command("check", "handfast.cli.check", "check"),
     Command("policy", "handfast.cli.policy", "policy_app"),
+    Command("template", "handfast.cli.template", "template_app"),
     Command("account", "handfast.cli.account", "account_app"),
     Command("hook", "handfast.cli.hook", "hook_app"),
     Command("backup", "handfast.cli.backup", "backup"),

@@ -17,23 +17,31 @@ _MAX_PEM_BYTES = 256 * 1024
 
 def read_document(path: Path) -> str:
     """The text of a policy document; ConfigurationError when it cannot be read."""
-    data = _read(path, 4 * MAX_TEXT_CHARACTERS)
+    return read_json_text(path, MAX_TEXT_CHARACTERS, "a policy document")
+
+
+def read_json_text(path: Path, characters: int, what: str) -> str:
+    """The text of a file that may hold so many characters; ConfigurationError when it cannot be read."""
+    data = _read(path, 4 * characters)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ConfigurationError(f"{path} is not UTF-8 text: expected a policy document in JSON") from None
+        raise ConfigurationError(f"{printable(str(path))} is not UTF-8 text: expected {what} in JSON") from None
+
+
+def read_certificate_file(path: Path) -> x509.Certificate:
+    """The first certificate of a PEM file; ConfigurationError when there is none."""
+    try:
+        return x509.load_pem_x509_certificate(_read(path, _MAX_PEM_BYTES))
+    except ValueError:
+        raise ConfigurationError(f"{printable(str(path))} holds no certificate in PEM") from None
 
 
 def principal_id(text: str) -> str:
     """A certificate id or ARN as it is; of a PEM file, the id of its first certificate."""
     if text.startswith("arn:") or (len(text) == 64 and not Path(text).exists()):
         return text
-    path = Path(text)
-    try:
-        certificate = x509.load_pem_x509_certificate(_read(path, _MAX_PEM_BYTES))
-    except ValueError:
-        raise ConfigurationError(f"{path} holds no certificate in PEM") from None
-    return certificate.fingerprint(hashes.SHA256()).hex()
+    return read_certificate_file(Path(text)).fingerprint(hashes.SHA256()).hex()
 
 
 def statement_text(statement: dict[str, Any]) -> str:

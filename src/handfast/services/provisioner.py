@@ -11,15 +11,17 @@ from handfast.ports import Cause, Change, ChangeKind, Entropy, Store
 from handfast.ports.provisioning import Provisioned, ProvisioningOrder
 from handfast.services.commit import Committer
 from handfast.services.policies import POLICIES_PER_CERTIFICATE
+from handfast.services.template_gate import TemplateGate
 
 
 class Provisioner:
     """Carries out plans, whoever asks for it: just-in-time and fleet provisioning, RegisterThing, bulk tasks."""
 
-    def __init__(self, store: Store, entropy: Entropy, commit: Committer) -> None:
+    def __init__(self, store: Store, entropy: Entropy, commit: Committer, gate: TemplateGate) -> None:
         self._store = store
         self._entropy = entropy
         self._commit = commit
+        self._gate = gate
 
     async def carry_out(
         self,
@@ -52,6 +54,7 @@ class Provisioner:
                 `ProvisioningStore.provision`.
             StoreUnavailable: It may have happened.
         """
+        self._gate.check_plan(scope, plan)
         order = ProvisioningOrder(
             scope=scope,
             plan=plan,

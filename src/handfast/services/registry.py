@@ -17,6 +17,7 @@ from handfast.services.provisioner import Provisioner
 from handfast.services.provisioning_templates import ProvisioningTemplates
 from handfast.services.rotations import Rotations
 from handfast.services.tags import ResourceTags
+from handfast.services.template_gate import TemplateGate
 from handfast.services.thing_groups import ThingGroups
 from handfast.services.thing_registration import ThingRegistration
 from handfast.services.thing_types import ThingTypes
@@ -33,8 +34,18 @@ class Registry:
     and before the method returns.
     """
 
-    def __init__(self, store: Store, issuer: Issuer, entropy: Entropy, notify: Notify, *, ask: Ask = in_thread) -> None:
+    def __init__(
+        self,
+        store: Store,
+        issuer: Issuer,
+        entropy: Entropy,
+        notify: Notify,
+        *,
+        ask: Ask = in_thread,
+        template_gate: TemplateGate | None = None,
+    ) -> None:
         self._commit = Committer(notify)
+        self.template_gate = template_gate or TemplateGate()
         self.certificates = Certificates(store, issuer, entropy, self._commit)
         self.bulk = BulkRegistration(store, entropy, self._commit, ask)
         self.ca_certificates = CACertificates(store, entropy, self._commit)
@@ -49,7 +60,7 @@ class Registry:
         self.policies = Policies(store, entropy, self._commit)
         self.effective_policies = EffectivePolicies(store)
         self.policy_versions = PolicyVersions(store, entropy, self._commit)
-        self.provisioner = Provisioner(store, entropy, self._commit)
+        self.provisioner = Provisioner(store, entropy, self._commit, self.template_gate)
         self.thing_registration = ThingRegistration(store, self.certificates, self.provisioner)
         self.provisioning_templates = ProvisioningTemplates(store, self._commit)
 

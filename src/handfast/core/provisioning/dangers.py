@@ -15,7 +15,7 @@ from handfast.core.provisioning.builtin import ID
 from handfast.core.provisioning.builtin import NAMES as BUILTIN_NAMES
 from handfast.core.provisioning.findings import Findings, child
 from handfast.core.provisioning.functions import references
-from handfast.core.provisioning.plan import Override
+from handfast.core.provisioning.plan import Override, Plan
 from handfast.core.provisioning.reader import JsonText
 from handfast.core.provisioning.resources import (
     CertificatePart,
@@ -24,6 +24,7 @@ from handfast.core.provisioning.resources import (
     ResourcePart,
     TemplateKind,
     ThingPart,
+    all_references,
     constant_document,
     identity_references,
 )
@@ -62,20 +63,37 @@ def warn_of_dangers(content: Content, findings: Findings) -> None:
                 )
 
 
+def warn_of_planned(content: Content, plan: Plan, findings: Findings) -> None:
+    """Warnings about the policy documents of a plan that are not the same for every device."""
+    constant = {
+        part.logical_name
+        for part in content.resources
+        if isinstance(part, PolicyPart) and part.document is not None and constant_document(part.document) is not None
+    }
+    for policy in plan.policies:
+        if policy.document is None or policy.logical_name in constant:
+            continue
+        path = f"{child('$.Resources', policy.logical_name)}.Properties.PolicyDocument"
+        for finding in lint_document(policy.document):
+            findings.warning(
+                path, f"as planned, at {finding.path}: {finding.message} Instead: {finding.instead}.", finding.code
+            )
+
+
 def _lint_policy(part: PolicyPart, path: str, findings: Findings) -> None:
     """A document that depends on nothing is looked at now, any other when it is planned."""
     document = None if part.document is None else constant_document(part.document)
     if document is None:
         return
     for finding in lint_document(document):
-        inside = finding.path.removeprefix("$")
-        as_text = not isinstance(part.document, JsonText)
-        place = f" (in the document: {finding.path})" if as_text and inside else ""
         findings.warning(
-            path if as_text else path + inside,
-            f"{finding.message} Instead: {finding.instead}{place}",
-            finding.code,
+            document_path(part, path, finding.path), f"{finding.message} Instead: {finding.instead}.", finding.code
         )
+
+
+def document_path(part: PolicyPart, path: str, inside: str) -> str:
+    """The path of a place inside of a policy document, which stands at `path`; of one in a string, the string's."""
+    return path + inside.removeprefix("$") if isinstance(part.document, JsonText) else path
 
 
 def _warn_of_choices(part: ResourcePart, path: str, content: Content, findings: Findings) -> None:
@@ -124,7 +142,7 @@ def _warn_of_choices(part: ResourcePart, path: str, content: Content, findings: 
 
 
 def _warn_of_unused(content: Content, findings: Findings) -> None:
-    used = {name for part in content.resources for name in _all_references(part)}
+    used = {name for part in content.resources for name in all_references(part)}
     for expression in content.device_configuration.values():
         used.update(references(expression))
     for name in content.parameters:
@@ -139,18 +157,3 @@ def _warn_of_unused(content: Content, findings: Findings) -> None:
         else:
             why = "is used nowhere; remove it"
         findings.warning(child("$.Parameters", name), f"the parameter {why}", UNUSED_PARAMETER)
-
-
-def _all_references(part: ResourcePart) -> Iterator[str]:
-    yield from identity_references(part)
-    match part:
-        case ThingPart():
-            for attribute in (part.attributes or {}).values():
-                yield from references(attribute)
-            for each in (part.type_name, part.groups, part.billing_group):
-                if each is not None:
-                    yield from references(each)
-        case CertificatePart():
-            for each in (part.ca_certificate_pem, part.status):
-                if each is not None:
-                    yield from references(each)

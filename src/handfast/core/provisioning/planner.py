@@ -36,14 +36,15 @@ from handfast.core.provisioning.plan import (
     ProvisioningFailed,
     ThingResource,
 )
-from handfast.core.provisioning.reader import JsonText
 from handfast.core.provisioning.resources import (
     CertificatePart,
     Content,
     PolicyPart,
+    ResourcePart,
     Source,
     ThingPart,
     constant_document,
+    document_of,
     status_of,
     status_problem,
 )
@@ -81,33 +82,50 @@ class Planner:
         """The plan, or ProvisioningFailed."""
         thing: ThingResource | None = None
         certificate: CertificateResource | None = None
-        policies = {}
-        for part in self._content.resources:
-            self._resource = part.logical_name
-            try:
+        policies: list[PolicyResource] = []
+        try:
+            # First what the resources are called, in an order in which it can be known; then what refers to that.
+            identified = [(part, self._identify(part)) for part in self._content.resources]
+            for part, value in identified:
+                self._resource = part.logical_name
                 match part:
                     case ThingPart():
-                        thing = self._thing(part)
-                        self._names[part.logical_name] = thing.thing_name
+                        thing = self._thing(part, value)
                     case CertificatePart():
-                        certificate = self._certificate(part)
+                        certificate = self._certificate(part, value)
                     case PolicyPart():
-                        policy = policies[part.logical_name] = self._policy(part)
-                        self._names[part.logical_name] = policy.policy_name
-            except Unresolvable as error:
-                raise ProvisioningFailed(FailureKind.TEMPLATE, self._resource, str(error)) from None
-        self._resource = ""
-        try:
+                        policies.append(
+                            PolicyResource(
+                                logical_name=part.logical_name,
+                                policy_name=PolicyName(self._names[part.logical_name]),
+                                document=None if part.document is None else value,
+                            )
+                        )
+            self._resource = ""
             configuration = self._configuration()
             self._check_builtin()
         except Unresolvable as error:
-            raise ProvisioningFailed(FailureKind.TEMPLATE, "", str(error)) from None
-        return Plan(
-            thing=thing,
-            certificate=certificate,
-            policies=tuple(policies.values()),
-            device_configuration=configuration,
-        )
+            raise ProvisioningFailed(FailureKind.TEMPLATE, self._resource, str(error)) from None
+        return Plan(thing=thing, certificate=certificate, policies=tuple(policies), device_configuration=configuration)
+
+    def _identify(self, part: ResourcePart) -> str:
+        """The thing's name, what the certificate is given by, or the policy's document or name; its Ref is known."""
+        self._resource = name = part.logical_name
+        match part:
+            case ThingPart():
+                value = self._names[name] = self._text(part.name, THING_NAME)
+            case CertificatePart():
+                value = text_of(part.value, self._plain)
+                certificate_id = self._certificate_id(part.source, value)
+                if certificate_id is not None:
+                    self._names[name] = certificate_id
+            case PolicyPart(document=None):
+                assert part.name is not None, "read_template saw to it"
+                value = self._names[name] = self._text(part.name, POLICY_NAME)
+            case PolicyPart():
+                value = self._document(part)
+                self._names[name] = policy_name_of(value)
+        return value
 
     # --- references ---------------------------------------------------------------------------------------------------
 
@@ -151,8 +169,7 @@ class Planner:
 
     # --- resources ----------------------------------------------------------------------------------------------------
 
-    def _thing(self, part: ThingPart) -> ThingResource:
-        name = self._text(part.name, THING_NAME)
+    def _thing(self, part: ThingPart, name: str) -> ThingResource:
         overrides = part.overrides
         return ThingResource(
             logical_name=part.logical_name,
@@ -194,27 +211,32 @@ class Planner:
             self._check(name, THING_GROUP_NAME)
         return tuple(map(ThingGroupName, found))
 
-    def _certificate(self, part: CertificatePart) -> CertificateResource:
-        value = text_of(part.value, self._plain)
-        authority = None if part.ca_certificate_pem is None else text_of(part.ca_certificate_pem, self._plain)
-        certificate_id = None
+    def _certificate_id(self, source: Source, value: str) -> CertificateId | None:
+        """None: it is not known before the certificate is issued."""
         try:
-            match part.source:
+            match source:
                 case Source.ID:
                     self._check(value, CERTIFICATE_ID)
-                    certificate_id = CertificateId(value.lower())
-                    self._names[part.logical_name] = certificate_id
+                    return CertificateId(value.lower())
                 case Source.CSR:
                     read_request(value)
+                    return None
                 case Source.PEM:
-                    self._names[part.logical_name] = read_certificate(value).certificate_id
-                    if authority is not None:
-                        read_certificate(authority)
+                    return read_certificate(value).certificate_id
         except CertificateInputError as error:
             self._invalid(str(error))
+
+    def _certificate(self, part: CertificatePart, value: str) -> CertificateResource:
+        authority = None
+        if part.ca_certificate_pem is not None:
+            authority = text_of(part.ca_certificate_pem, self._plain)
+            try:
+                read_certificate(authority)
+            except CertificateInputError as error:
+                self._invalid(f"CACertificatePem: {error}")
         return CertificateResource(
             logical_name=part.logical_name,
-            certificate_id=certificate_id,
+            certificate_id=CertificateId(value.lower()) if part.source is Source.ID else None,
             csr_pem=value if part.source is Source.CSR else None,
             certificate_pem=value if part.source is Source.PEM else None,
             ca_certificate_pem=authority,
@@ -231,23 +253,16 @@ class Planner:
             self._invalid(status_problem(text))
         return status
 
-    def _policy(self, part: PolicyPart) -> PolicyResource:
-        if part.document is None:
-            assert part.name is not None, "read_template saw to it"
-            name = self._text(part.name, POLICY_NAME)
-            return PolicyResource(logical_name=part.logical_name, policy_name=PolicyName(name))
+    def _document(self, part: PolicyPart) -> str:
+        assert part.document is not None, "the caller saw to it"
         document = constant_document(part.document)
         if document is None:
-            document = (
-                part.document.text(self._in_policy)
-                if isinstance(part.document, JsonText)
-                else text_of(part.document, self._in_policy)
-            )
+            document = document_of(part.document, self._in_policy)
             try:
                 parse_document(document)
             except PolicySyntaxError as error:
                 self._invalid(f"The policy document cannot be used: {error}")
-        return PolicyResource(logical_name=part.logical_name, policy_name=policy_name_of(document), document=document)
+        return document
 
     def _configuration(self) -> dict[str, str]:
         found = {name: text_of(each, self._plain) for name, each in self._content.device_configuration.items()}

@@ -109,8 +109,8 @@ class Content:
     """
     What a template holds, checked.
 
-    `parameters` are the declared names with their Default, `resources` stand each
-    after those that it refers to.
+    `parameters` are the declared names with their Default; `resources` stand each
+    after those that its name, id or document depends on.
     """
 
     kind: TemplateKind
@@ -134,10 +134,30 @@ def identity_references(part: ResourcePart, *, as_values: bool = False) -> Itera
         case PolicyPart():
             parts = (part.name, part.document)
     for each in parts:
-        if isinstance(each, JsonText):
-            yield from each.references(as_values=as_values)
-        elif each is not None:
-            yield from references(each, as_values=as_values)
+        if each is not None:
+            yield from _references(each, as_values=as_values)
+
+
+def all_references(part: ResourcePart) -> Iterator[str]:
+    """Every name that the resource refers to."""
+    yield from identity_references(part)
+    match part:
+        case ThingPart():
+            for attribute in (part.attributes or {}).values():
+                yield from references(attribute)
+            for each in (part.type_name, part.groups, part.billing_group):
+                if each is not None:
+                    yield from references(each)
+        case CertificatePart():
+            for each in (part.ca_certificate_pem, part.status):
+                if each is not None:
+                    yield from references(each)
+
+
+def _references(value: TextExpression | JsonText, *, as_values: bool = False) -> Iterator[str]:
+    if isinstance(value, JsonText):
+        return value.references(as_values=as_values)
+    return references(value, as_values=as_values)
 
 
 _TYPES: Final = ("AWS::IoT::Thing", "AWS::IoT::Certificate", "AWS::IoT::Policy")
@@ -334,9 +354,9 @@ class ResourceReader:
         else:
             self._reader.members(value, path, "a policy document: a string with JSON in it, or an object")
             document = self._reader.json(value, path)
-        if len(self._findings.errors) > before:
+        if len(self._findings.errors) > before or any(_references(document)):
             return document
-        text = constant_document(document)
+        text = self._resolved(lambda evaluation: document_of(document, evaluation), path)
         if text is None:
             return document
         try:
@@ -346,7 +366,7 @@ class ResourceReader:
                 self._findings.error(path + error.path.removeprefix("$"), error.message)
             else:
                 self._findings.error(path, f"the policy document cannot be used: {error}")
-        return document
+        return JsonText((text,)) if isinstance(document, JsonText) else Text(text)
 
     # --- what they share ----------------------------------------------------------------------------------------------
 
@@ -403,12 +423,17 @@ class ResourceReader:
 
 
 def constant_document(document: TextExpression | JsonText) -> str | None:
-    """The text of a policy document that refers to nothing and looks nothing up; else None."""
+    """The text of a policy document that is the same for every device; else None."""
     if isinstance(document, Text):
         return document.text
-    if isinstance(document, JsonText) and all(isinstance(piece, str) for piece in document.pieces):
-        return "".join(map(str, document.pieces))
+    if isinstance(document, JsonText) and len(document.pieces) == 1 and isinstance(document.pieces[0], str):
+        return document.pieces[0]
     return None
+
+
+def document_of(document: TextExpression | JsonText, evaluation: Evaluation) -> str:
+    """The text of a policy document, or Unresolvable."""
+    return document.text(evaluation) if isinstance(document, JsonText) else text_of(document, evaluation)
 
 
 def status_of(text: str) -> CertificateStatus | None:

@@ -30,6 +30,7 @@ from handfast.core.provisioning.resources import (
     Source,
     TemplateKind,
     ThingPart,
+    all_references,
     identity_references,
 )
 from handfast.core.provisioning.values import shown
@@ -279,9 +280,8 @@ def _in_order(content: Content, findings: Findings) -> list[ResourcePart]:
     by_name = {part.logical_name: part for part in content.resources if not content.is_parameter(part.logical_name)}
     waiting = {}
     for part in content.resources:
-        named = {name for name in identity_references(part) if name in by_name}
-        waiting[part.logical_name] = named
-        for name in sorted(named):
+        waiting[part.logical_name] = {name for name in identity_references(part) if name in by_name}
+        for name in sorted({name for name in all_references(part) if name in by_name}):
             target = by_name[name]
             if isinstance(target, CertificatePart) and target.source is Source.CSR:
                 findings.error(

@@ -1,0 +1,116 @@
+"""`handfast template lint`: findings, and the plan for a sample; no server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.device import self_signed
+
+from handfast.cli.main import run
+
+TEMPLATE = {
+    "Parameters": {"SerialNumber": {"Type": "String"}, "AWS::IoT::Certificate::CommonName": {"Type": "String"}},
+    "Resources": {
+        "thing": {
+            "Type": "AWS::IoT::Thing",
+            "Properties": {
+                "ThingName": {"Ref": "AWS::IoT::Certificate::CommonName"},
+                "AttributePayload": {"serial": {"Ref": "SerialNumber"}},
+            },
+        },
+        "certificate": {
+            "Type": "AWS::IoT::Certificate",
+            "Properties": {"CertificateId": {"Ref": "AWS::IoT::Certificate::Id"}},
+        },
+        "policy": {
+            "Type": "AWS::IoT::Policy",
+            "Properties": {
+                "PolicyDocument": {
+                    "Version": "2012-10-17",
+                    "Statement": {"Effect": "Allow", "Action": "iot:Connect", "Resource": {"Fn::Sub": "${P}"}},
+                }
+            },
+        },
+    },
+}
+
+
+def write(folder: Path, template: Any, **parameters: Any) -> str:
+    path = folder / "template.json"
+    declared = {**template["Parameters"], **parameters}
+    path.write_text(json.dumps({**template, "Parameters": declared}))
+    return str(path)
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> str:
+    path = tmp_path / "cert.pem"
+    path.write_bytes(self_signed("lamp-1")[0])
+    return str(path)
+
+
+def test_a_plan_is_shown_for_a_sample(tmp_path: Path, sample: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path, TEMPLATE, P={"Type": "String", "Default": "*"})
+    assert 0 == run(["template", "lint", file, "--sample", sample, "--parameter", "SerialNumber=a=b"])
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines()]
+    assert ["thing", "thing", "ThingName", "FAIL", "unless", "its", "own", "lamp-1"] in rows
+    assert ["thing", "thing", "AttributePayload.serial", "DO_NOTHING", "a=b"] in rows
+    assert ["certificate", "certificate", "Status", "DO_NOTHING", "ACTIVE"] in rows
+    assert "as planned, at $.Statement.Resource: iot:Connect is allowed on any client id" in out
+    assert "0 errors, " in out
+
+
+def test_without_a_sample_only_findings_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path, TEMPLATE, P={"Type": "String"})
+    assert 0 == run(["template", "lint", file, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert ["DEVICE_CHOOSES_RESOURCES"] == [each["code"] for each in found["findings"]]
+    assert "plan" not in found
+
+
+def test_mistakes_are_told_with_their_places(tmp_path: Path, sample: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path, TEMPLATE)
+    assert 1 == run(["template", "lint", file, "--type", "jitp", "--sample", sample, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert [
+        "$.Resources.thing.Properties.AttributePayload.serial.Ref",
+        '$.Resources.policy.Properties.PolicyDocument.Statement.Resource["Fn::Sub"]',
+    ] == [each["path"] for each in found["findings"]]
+    assert "plan" not in found
+    assert 1 == run(["template", "lint", file, "--type", "jitp"])
+    assert "2 errors, 0 warnings." in capsys.readouterr().out
+
+
+def test_a_plan_that_cannot_be_made_is_told(tmp_path: Path, sample: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path, TEMPLATE, P={"Type": "String", "Default": "*"})
+    assert 1 == run(["template", "lint", file, "--sample", sample])
+    assert (
+        "No plan: thing: Invalid registration template. Cannot resolve reference value: {Ref=SerialNumber}"
+        in capsys.readouterr().out
+    )
+    hostile = ["--parameter", "SerialNumber=\x1b[31m", "--parameter", "AWS::IoT::Certificate::CommonName=x"]
+    assert 1 == run(["template", "lint", file, "--json", *hostile])
+    failure = json.loads(capsys.readouterr().out)["failure"]
+    assert ("invalid", "thing") == (failure["kind"], failure["resource"])
+    assert 1 == run(["template", "lint", file, *hostile])
+    assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--type", "claim"], "expected fleet, jitp, register, bulk"),
+        (["--parameter", "Serial"], "expected NAME=VALUE"),
+        (["--type", "bulk", "--sample", "none.pem"], "--sample goes with --type fleet and jitp"),
+        (["--sample", "none.pem"], "none.pem cannot be read"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    assert 2 == run(["template", "lint", write(tmp_path, TEMPLATE), *arguments])
+    assert says in capsys.readouterr().err
