@@ -54,6 +54,7 @@ from handfast.services.endpoints import EndpointDirectory
 from handfast.services.hooks import Hooks
 from handfast.services.principals import PrincipalCache
 from handfast.services.registry import Registry
+from handfast.services.template_gate import TemplateGate
 from handfast.services.what_if import WhatIf
 from handfast.storage.sql import SQLStore
 from handfast.telemetry.metrics import PrometheusMeter
@@ -339,7 +340,12 @@ class Plane:
 
 
 async def make_plane(
-    store: SQLStore, issuer: Any = None, *, backups: BackupMaker | None = None, runner: HookRunner | None = None
+    store: SQLStore,
+    issuer: Any = None,
+    *,
+    backups: BackupMaker | None = None,
+    runner: HookRunner | None = None,
+    template_gate: TemplateGate | None = None,
 ) -> Plane:
     """Services and handlers over the store, as the composition root makes them."""
     entropy, clock = FakeEntropy(), FakeClock()
@@ -358,7 +364,7 @@ async def make_plane(
 
     endpoints = EndpointDirectory(store, entropy, "Example.TEST", notify)
     await endpoints.load()
-    registry = Registry(store, issuer or FakeIssuer(), entropy, notify)
+    registry = Registry(store, issuer or FakeIssuer(), entropy, notify, template_gate=template_gate)
     accounts = Accounts(store, entropy, clock, notify)
     refusals = FakeRefusals()
     audit = Audit(store, sealer_of(store, clock))

@@ -19,6 +19,7 @@ from handfast.core.pki.keys import BrokenRule
 from handfast.core.pki.pem import ParsedCertificate, read_certificate
 from handfast.core.pki.possession import ca_refusals, common_name, name_digest, possession_refusals
 from handfast.core.provisioning.records import TemplateName, TemplateType
+from handfast.core.provisioning.template import TemplateKind
 from handfast.errors import (
     CertificateInputError,
     CertificateStateError,
@@ -34,8 +35,8 @@ from handfast.errors import (
 from handfast.ports import NO_TAGS, Cause, Change, ChangeKind, Entropy, Page, PageRequest, Store, Tags
 from handfast.services.commit import Committer
 from handfast.services.paging import page_of
-from handfast.services.provisioning_templates import check_body
 from handfast.services.provisioning_templates import not_found as template_not_found
+from handfast.services.template_gate import TemplateGate
 
 CAS_PER_SUBJECT = 10
 CODE_BYTES = 32
@@ -44,10 +45,11 @@ CODE_BYTES = 32
 class CACertificates:
     """The use cases of CA certificates. Raises ServiceErrors."""
 
-    def __init__(self, store: Store, entropy: Entropy, commit: Committer) -> None:
+    def __init__(self, store: Store, entropy: Entropy, commit: Committer, gate: TemplateGate) -> None:
         self._store = store
         self._entropy = entropy
         self._commit = commit
+        self._gate = gate
 
     async def registration_code(self, scope: Scope, cause: Cause) -> str:
         """The scope's code, made on the first call: 64 hex digits, the same until it is deleted."""
@@ -193,7 +195,7 @@ class CACertificates:
                 raise InvalidRequestError("registrationConfig needs templateName, or templateBody with roleArn")
             if config.role_arn is None:
                 raise InvalidRequestError("registrationConfig needs roleArn beside templateBody")
-            check_body(config.template_body, TemplateType.JITP)
+            self._gate.accept(scope, config.template_body, TemplateKind.JITP)
             return
         if config.template_body is not None:
             raise InvalidRequestError("registrationConfig holds both templateName and templateBody; give one")

@@ -12,7 +12,7 @@ from handfast.core.provisioning.records import (
     TemplateName,
     TemplateType,
 )
-from handfast.core.provisioning.template import Template, TemplateError, TemplateKind, read_template
+from handfast.core.provisioning.template import TemplateKind
 from handfast.errors import (
     ConflictingResourceUpdateError,
     DeleteConflictError,
@@ -27,6 +27,8 @@ from handfast.errors import (
 from handfast.ports import NO_TAGS, Cause, Change, ChangeKind, Page, PageRequest, Store, Tags
 from handfast.services.commit import Committer
 from handfast.services.paging import page_of
+from handfast.services.template_gate import TemplateGate
+from handfast.services.template_gate import read_body as read_body
 
 TEMPLATES_PER_ACCOUNT = 256
 """In each region."""
@@ -43,9 +45,10 @@ _KINDS = {
 class ProvisioningTemplates:
     """The use cases of provisioning templates. Raises ServiceErrors."""
 
-    def __init__(self, store: Store, commit: Committer) -> None:
+    def __init__(self, store: Store, commit: Committer, gate: TemplateGate) -> None:
         self._store = store
         self._commit = commit
+        self._gate = gate
 
     async def create(
         self,
@@ -63,7 +66,7 @@ class ProvisioningTemplates:
     ) -> ProvisioningTemplateRecord:
         """The template with this body as version 1. A name that is taken is refused even for the same body."""
         _check_hook(hook, template_type)
-        check_body(body, template_type)
+        self._gate.accept(scope, body, _KINDS[template_type])
         record = ProvisioningTemplateRecord(
             scope=scope,
             template_name=name,
@@ -147,7 +150,7 @@ class ProvisioningTemplates:
     ) -> ProvisioningTemplateVersionRecord:
         """The body as a further version, provisioned by at once when it is the default. A template holds five."""
         seen = await self.template_for(scope, name)
-        check_body(body, seen.type)
+        self._gate.accept(scope, body, _KINDS[seen.type])
         made: list[ProvisioningTemplateVersionRecord] = []
 
         async def write() -> list[Change]:
@@ -204,24 +207,6 @@ class ProvisioningTemplates:
                     "the default first"
                 ) from None
             raise _refusal(conflict, name, version_id) from None
-
-
-def check_body(body: str, template_type: TemplateType) -> None:
-    """InvalidRequestError, which names every place, for what is no template of this type."""
-    read_body(body, _KINDS[template_type])
-
-
-def read_body(body: str, kind: TemplateKind) -> Template:
-    """
-    The template that a `templateBody` holds.
-
-    Raises:
-        InvalidRequestError: It cannot be used; the message names every place.
-    """
-    try:
-        return read_template(body, kind)
-    except TemplateError as error:
-        raise InvalidRequestError(str(error)) from error
 
 
 def not_found(name: str) -> ResourceNotFoundError:

@@ -48,7 +48,7 @@ class Registry:
         self.template_gate = template_gate or TemplateGate()
         self.certificates = Certificates(store, issuer, entropy, self._commit)
         self.bulk = BulkRegistration(store, entropy, self._commit, ask)
-        self.ca_certificates = CACertificates(store, entropy, self._commit)
+        self.ca_certificates = CACertificates(store, entropy, self._commit, self.template_gate)
         self.transfers = Transfers(store, self._commit)
         self.rotations = Rotations(store, issuer, entropy, self._commit)
         self.things = Things(store, entropy, self._commit)
@@ -62,7 +62,7 @@ class Registry:
         self.policy_versions = PolicyVersions(store, entropy, self._commit)
         self.provisioner = Provisioner(store, entropy, self._commit, self.template_gate)
         self.thing_registration = ThingRegistration(store, self.certificates, self.provisioner)
-        self.provisioning_templates = ProvisioningTemplates(store, self._commit)
+        self.provisioning_templates = ProvisioningTemplates(store, self._commit, self.template_gate)
 
     async def settle(self) -> None:
         """Every write under way is committed and announced; for shutdown, before the store closes."""

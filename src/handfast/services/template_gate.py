@@ -1,8 +1,7 @@
-"""What the operator lets templates give to devices: read here, whoever keeps or uses them."""
+"""Templates as they are taken from callers: read, and held to what the operator lets them give to devices."""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Literal
 
 from handfast.core.identity.ids import Scope
@@ -20,17 +19,17 @@ class TemplateGate:
 
     def accept(self, scope: Scope, body: str, kind: TemplateKind) -> Template:
         """
-        The template, which may be kept.
+        The template that a `templateBody` holds, which may be kept and used in this account and region.
 
         Raises:
-            InvalidRequestError: It names every mistake with its place.
+            InvalidRequestError: It cannot be used; the message names every place.
         """
-        try:
-            template = _read(body, kind)
-            if self._refuses:
+        template = read_body(body, kind)
+        if self._refuses:
+            try:
                 refuse_broad_template(template, scope)
-        except TemplateError as error:
-            raise InvalidRequestError(str(error)) from None
+            except TemplateError as error:
+                raise InvalidRequestError(str(error)) from error
         return template
 
     def check_plan(self, scope: Scope, plan: Plan) -> None:
@@ -39,7 +38,14 @@ class TemplateGate:
             refuse_broad_plan(plan, scope)
 
 
-@lru_cache(maxsize=128)
-def _read(body: str, kind: TemplateKind) -> Template:
-    """A fleet that comes up has one template for all of it; a `Template` does not change."""
-    return read_template(body, kind)
+def read_body(body: str, kind: TemplateKind) -> Template:
+    """
+    The template that a `templateBody` holds.
+
+    Raises:
+        InvalidRequestError: It cannot be used; the message names every place.
+    """
+    try:
+        return read_template(body, kind)
+    except TemplateError as error:
+        raise InvalidRequestError(str(error)) from error

@@ -56,6 +56,7 @@ from handfast.services import fleet
 from handfast.services.commit import Committer
 from handfast.services.fleet import FleetProvisioning
 from handfast.services.provisioner import Provisioner
+from handfast.services.template_gate import TemplateGate
 from handfast.services.unclaimed import MAX_WAIT_S, UnclaimedSweeper
 from handfast.storage.sql import SQLStore
 
@@ -132,7 +133,7 @@ class World:
         return FleetProvisioning(
             self.store,
             self.issuer,
-            Provisioner(self.store, self.entropy, commit),
+            Provisioner(self.store, self.entropy, commit, TemplateGate()),
             clock=self.clock,
             entropy=self.entropy,
             meter=self.meter,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.own_ca import OwnCA
+from tests.support.registry import ROLE, SCOPE, Plane, cause, make_plane, sqlite_store, with_accounts
 
-from handfast.core.identity.ids import AccountId, Scope
 from handfast.core.provisioning.plan import FailureKind, ProvisioningFailed
-from handfast.core.provisioning.template import TemplateKind
+from handfast.core.provisioning.template import TemplateKind, read_template
 from handfast.errors import InvalidRequestError
 from handfast.services.template_gate import TemplateGate
 
-SCOPE = Scope(AccountId("123456789012"), "us-east-1")
 ID = "AWS::IoT::Certificate::Id"
 NARROW = "arn:aws:iot:us-east-1:123456789012:topic/${iot:Connection.Thing.ThingName}/data"
 WIDE = "arn:aws:iot:us-east-1:123456789012:topic/*"
@@ -24,7 +26,7 @@ def body(policy: dict[str, Any]) -> str:
         "certificate": {"Type": "AWS::IoT::Certificate", "Properties": {"CertificateId": {"Ref": ID}}},
         "policy": {"Type": "AWS::IoT::Policy", "Properties": policy},
     }
-    parameters = {"P": {"Type": "String", "Default": "topic/*"}}
+    parameters = {"P": {"Type": "String", "Default": "topic/*"}, ID: {"Type": "String"}}
     return json.dumps({"Parameters": parameters, "Resources": resources})
 
 
@@ -79,3 +81,36 @@ def test_arns_are_judged_in_the_account_that_they_are_for() -> None:
 def test_a_template_with_mistakes_is_an_invalid_request_that_names_them() -> None:
     with pytest.raises(InvalidRequestError, match=r"\$\.Resources\.policy\.Properties: neither PolicyName"):
         TemplateGate().accept(SCOPE, body({}), TemplateKind.JITP)
+
+
+# --- where templates come in and plans go out
+
+
+@pytest.fixture
+async def refusing(tmp_path: Path) -> AsyncIterator[Plane]:
+    async with sqlite_store(tmp_path) as store:
+        await with_accounts(store)
+        yield await make_plane(store, template_gate=TemplateGate("refuse"))
+
+
+async def test_the_api_takes_no_template_that_is_too_broad(refusing: Plane) -> None:
+    given = {"template_name": "fleet", "provisioning_role_arn": ROLE}
+    with pytest.raises(InvalidRequestError, match="--template-lint refuse"):
+        await refusing.call("CreateProvisioningTemplate", template_body=body(publishing(WIDE)), **given)
+    await refusing.call("CreateProvisioningTemplate", template_body=body(publishing(NARROW)), **given)
+    with pytest.raises(InvalidRequestError, match="--template-lint refuse"):
+        await refusing.call(
+            "CreateProvisioningTemplateVersion", template_name="fleet", template_body=body(publishing("*"))
+        )
+    config = {"template_body": body(publishing(WIDE)), "role_arn": ROLE}
+    with pytest.raises(InvalidRequestError, match="--template-lint refuse"):
+        await refusing.call(
+            "RegisterCACertificate", ca_certificate=OwnCA().pem, certificate_mode="SNI_ONLY", registration_config=config
+        )
+
+
+async def test_nothing_is_provisioned_that_is_too_broad(refusing: Plane) -> None:
+    template = read_template(body(publishing(WIDE)), TemplateKind.REGISTER_THING)
+    with pytest.raises(ProvisioningFailed, match="--template-lint refuse"):
+        await refusing.registry.provisioner.carry_out(SCOPE, cause(), template.plan({ID: "a" * 64}))
+    assert [] == (await refusing.call("ListPolicies"))["policies"]

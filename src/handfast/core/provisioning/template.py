@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Final
 
 from handfast.core.policy.reading import check_unicode, is_object, is_text, load_bounded, shorten
@@ -90,12 +91,15 @@ class Template:
         return Planner(self.content, parameters).plan()
 
 
+@lru_cache(maxsize=128)
 def read_template(text: str, kind: TemplateKind) -> Template:
     """
     The template in `text`, checked.
 
     Raises:
         TemplateError: Every mistake that it has, each with its JSON path.
+
+    What was read lately is not read again: a fleet that comes up has one template.
     """
     findings = Findings()
     template = _read(text, kind, findings)
