@@ -52,6 +52,7 @@ _APPEND = {
 Facts = Mapping[str, Any]
 Entry = tuple[Change, Facts | None, Facts | None]
 """A change with what was before and what is after."""
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # json.dumps would make one each time
 _GATHERING = "handfast.journal.gathering"
 
 
@@ -160,7 +161,7 @@ def _append(connection: Connection, table: Table, rows: list[tuple[Any, ...]]) -
 
 
 def _facts(facts: Facts | None) -> str | None:
-    return None if facts is None else json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
+    return None if facts is None else _ENCODER.encode(facts)
 
 
 def _head(connection: Connection) -> int:
