@@ -139,7 +139,7 @@ class Plane:
         self._entropy = SystemEntropy()
         self._meter = PrometheusMeter()
         self._bus = LocalBus()
-        self._contexts = Contexts(prefer=settings.prefer_chain)
+        self._contexts = Contexts(prefer=settings.prefer_chain, policy=settings.tls_policy)
 
     async def start(self, *, first_run: bool) -> None:
         """Every listener accepts, then the ready file appears and the start screen is printed."""

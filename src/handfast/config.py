@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from handfast.core.identity.security_policy import DEFAULT_SECURITY_POLICY, SECURITY_POLICIES
 from handfast.errors import ConfigurationError
 from handfast.printable import printable
 
@@ -51,6 +52,7 @@ class Settings:
     domain: str
     server_names: tuple[str, ...]
     prefer_chain: Literal["rsa", "ecdsa"]
+    tls_policy: str
     refusals: Literal["explain", "aws"]
     sni: Literal["lenient", "aws"]
     quotas: Literal["off", "aws"]
@@ -363,6 +365,19 @@ SETTINGS: tuple[Setting, ...] = (
         more="Devices in the field embed the RSA root most often; an ECDSA signature costs the server a twentieth.",
         parse=_choice,
         choices=("rsa", "ecdsa"),
+    ),
+    Setting(
+        name="tls_policy",
+        flag="--tls-policy",
+        metavar="NAME",
+        default=DEFAULT_SECURITY_POLICY,
+        default_text=DEFAULT_SECURITY_POLICY,
+        help="AWS IoT's security policy for every TLS port: which versions and cipher suites are offered.",
+        unit="name of one of AWS IoT's six security policies",
+        more="The names: " + ", ".join(f"`{name}`" for name in SECURITY_POLICIES) + ". What each of them offers stands "
+        "in [standards](standards.md#tls). TLS 1.2 is the least version in all of them.",
+        parse=_choice,
+        choices=tuple(SECURITY_POLICIES),
     ),
     Setting(
         name="refusals",

@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.support.tls_ca import Issued, device, server_chains
 
 from handfast.core.identity.refusal import ReasonCode
+from handfast.core.identity.security_policy import DEFAULT_SECURITY_POLICY
 from handfast.seam import ListenerKind, TLSFacts
 from handfast.tls.contexts import Contexts
 from handfast.tls.door import DoorFactory, DoorLimits, TLSFailure
@@ -157,9 +158,14 @@ class RunningDoor:
 
 
 def contexts(
-    engine: type[Engine], prefer: str = "rsa", *, accept: AcceptCertificate = accept_any, regions: tuple[str, ...] = ()
+    engine: type[Engine],
+    prefer: str = "rsa",
+    *,
+    policy: str = DEFAULT_SECURITY_POLICY,
+    accept: AcceptCertificate = accept_any,
+    regions: tuple[str, ...] = (),
 ) -> Contexts:
-    made = Contexts(prefer, engine=engine, accept=accept)  # type: ignore[arg-type]
+    made = Contexts(prefer, policy, engine=engine, accept=accept)  # type: ignore[arg-type]
     for region in ("us-east-1", *regions):
         chains = server_chains(region)
         made.install(region, "rsa", chains.rsa.chain_pem, chains.rsa.key_pem)

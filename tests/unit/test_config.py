@@ -37,6 +37,7 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path, monkeypatch: pytest.
     assert ("us-east-1", "localhost", ()) == (settings.region, settings.domain, settings.server_names)
     assert ("rsa", "explain", "lenient") == (settings.prefer_chain, settings.refusals, settings.sni)
     assert "off" == settings.quotas
+    assert "IoTSecurityPolicy_TLS13_1_2_2022_10" == settings.tls_policy
     assert not settings.dev
     assert not settings.api_plaintext
     assert settings.database_url is None
@@ -98,6 +99,7 @@ def test_a_switch_that_the_environment_sets_is_taken_back_by_its_flag() -> None:
         ("mqtt_port", True),
         ("mqtt_port", "٣"),
         ("prefer_chain", "dsa"),
+        ("tls_policy", "TLS13_1_3_2022_10"),
         ("refusals", "EXPLAIN"),
         ("sni", 1),
         ("quotas", "AWS"),

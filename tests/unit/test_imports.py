@@ -74,7 +74,7 @@ OUTER = {
     "durations": set(),
     "ports": {"core"},
     "seam": {"core"},
-    "config": set(),
+    "config": {"core"},
     "config_tables": {"core"},
     "datadir": set(),
     "services": {"core", "ports", "seam", "datadir"},  # the PKI and the credentials are files of the directory

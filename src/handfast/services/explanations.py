@@ -67,7 +67,7 @@ _TEXTS: dict[ReasonCode, tuple[str, str]] = {
     ),
     _CODES.NO_COMMON_VERSION: (
         "The client offers no TLS version that is allowed here.",
-        "Let the client use TLS 1.2 or 1.3.",
+        "Let the client use TLS 1.2 or 1.3; the record names the security policy (--tls-policy) and what it serves.",
     ),
     _CODES.NO_COMMON_CIPHER: (
         "The client offers no cipher suite, signature algorithm or group that is allowed here.",

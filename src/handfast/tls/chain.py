@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
 from handfast.core.identity.refusal import ReasonCode
+from handfast.core.identity.security_policy import DEFAULT_SECURITY_POLICY, SECURITY_POLICIES, SecurityPolicy
 from handfast.tls import iana
 from handfast.tls.client_hello import (
     ALERT_HANDSHAKE_FAILURE,
@@ -27,10 +29,8 @@ class Reject(NamedTuple):
 _SECP256R1: Final = 0x0017
 # What contexts.py configures, by number.
 GROUPS: Final = frozenset({0x11EC, 0x001D, _SECP256R1, 0x0018, 0x0019})
-TLS13_SUITES: Final = frozenset({0x1301, 0x1302, 0x1303})
-_ECDHE_RSA: Final = frozenset({0xC02F, 0xC027, 0xC013, 0xC030, 0xC028, 0xC014})
-_ECDHE_ECDSA: Final = frozenset({0xC02B, 0xC023, 0xC009, 0xC02C, 0xC024, 0xC00A})
-_STATIC_RSA: Final = frozenset({0x009C, 0x003C, 0x002F, 0x009D, 0x003D, 0x0035})
+_FFDHE2048: Final = 0x0100
+_FFDHE_GROUPS: Final = range(0x0100, 0x0200)  # RFC 7919 §2
 
 # Suites up to TLS 1.2 whose server authenticates with a certificate of that kind, in our policy or not:
 # `openssl s_client -cipher aECDSA` names ChaCha20 and CCM too.
@@ -48,9 +48,12 @@ _ECDSA_P256_SHA256: Final = 0x0403
 _RSA_PKCS1_SHA256: Final = 0x0401
 
 
-def choose_chain(hello: ClientHello, prefer: ChainKind) -> ChainKind | Reject:
+_DEFAULT_POLICY: Final = SECURITY_POLICIES[DEFAULT_SECURITY_POLICY]
+
+
+def choose_chain(hello: ClientHello, prefer: ChainKind, policy: SecurityPolicy = _DEFAULT_POLICY) -> ChainKind | Reject:
     """
-    The kind of chain that the client can verify, in the version that will be negotiated.
+    The kind of chain that the client can verify, in the version that will be negotiated under `policy`.
 
     Where it can verify both it gets `prefer`, unless the suites that it offers for
     TLS 1.2 and below name one kind only: then that one, in TLS 1.3 too.
@@ -58,23 +61,23 @@ def choose_chain(hello: ClientHello, prefer: ChainKind) -> ChainKind | Reject:
     The chains are as the PKI issues them: an RSA 2048 or a P-256 leaf, each signed
     by its issuer with SHA-256.
     """
-    if hello.offers_tls13:
-        return _tls13(hello, prefer)
-    if hello.offers_tls12:
-        return _tls12(hello, prefer)
+    if hello.offers_tls13 and policy.tls13_suites:
+        return _tls13(hello, prefer, policy)
+    if hello.offers_tls12 and policy.tls12_suites:
+        return _tls12(hello, prefer, policy)
     versions = hello.versions if hello.versions is not None else (hello.legacy_version,)
     offered = iana.names(iana.VERSIONS, versions, 16)
     return Reject(
         ALERT_PROTOCOL_VERSION,
         ReasonCode.NO_COMMON_VERSION,
-        f"offered {offered}; TLSv1.2 and TLSv1.3 are served",
+        f"offered {offered}; {policy.name} serves {policy.versions}",
     )
 
 
-def _tls13(hello: ClientHello, prefer: ChainKind) -> ChainKind | Reject:
+def _tls13(hello: ClientHello, prefer: ChainKind, policy: SecurityPolicy) -> ChainKind | Reject:
     suites = hello.cipher_suites
-    if TLS13_SUITES.isdisjoint(suites):
-        return _no_cipher("TLS 1.3 without any of its suites AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305")
+    if policy.tls13.isdisjoint(suites):
+        return _no_cipher(f"TLS 1.3 without any suite that {policy.name} has for it: {', '.join(policy.tls13_suites)}")
     schemes = hello.signature_schemes
     if schemes is None:
         # RFC 8446 §9.2: without a pre-shared key, and none is ever accepted here, the extension is required.
@@ -99,19 +102,20 @@ def _tls13(hello: ClientHello, prefer: ChainKind) -> ChainKind | Reject:
     return _no_cipher(f"no signature algorithm of a server chain is offered: {offered}")
 
 
-def _tls12(hello: ClientHello, prefer: ChainKind) -> ChainKind | Reject:
+def _tls12(hello: ClientHello, prefer: ChainKind, policy: SecurityPolicy) -> ChainKind | Reject:
     suites = hello.cipher_suites
     # RFC 8422 §4: without supported_groups the server may choose any curve.
     groups = hello.groups
     ecdhe = groups is None or not GROUPS.isdisjoint(groups)
     # RFC 5246 §7.4.1.4.1: without signature_algorithms the client means SHA-1, which is not signed with here.
     schemes = hello.signature_schemes or ()
-    rsa = not _STATIC_RSA.isdisjoint(suites) or (
-        ecdhe and not _ECDHE_RSA.isdisjoint(suites) and not _RSA_SCHEMES.isdisjoint(schemes)
+    rsa = not policy.static_rsa.isdisjoint(suites) or (
+        not _RSA_SCHEMES.isdisjoint(schemes)
+        and ((ecdhe and not policy.ecdhe_rsa.isdisjoint(suites)) or _dhe(suites, groups, policy))
     )
     ecdsa = (
         ecdhe
-        and not _ECDHE_ECDSA.isdisjoint(suites)
+        and not policy.ecdhe_ecdsa.isdisjoint(suites)
         and not _ECDSA_SCHEMES.isdisjoint(schemes)
         and (groups is None or _SECP256R1 in groups)
     )
@@ -126,13 +130,20 @@ def _tls12(hello: ClientHello, prefer: ChainKind) -> ChainKind | Reject:
     if ecdsa:
         return "ecdsa"
     return _no_cipher(
-        "no suite of TLS 1.2 that is served fits what was offered: "
+        f"no suite that {policy.name} has for TLS 1.2 fits what was offered: "
         + iana.names(iana.CIPHER_SUITES, suites, 16)
         + "; signature algorithms "
         + (iana.names(iana.SIGNATURE_SCHEMES, schemes, 16) or "none")
         + "; groups "
         + (iana.names(iana.GROUPS, groups, 16) if groups is not None else "any")
     )
+
+
+def _dhe(suites: Sequence[int], groups: Sequence[int] | None, policy: SecurityPolicy) -> bool:
+    """RFC 7919 §4: a client that names finite-field groups takes one of those only."""
+    if policy.dhe_rsa.isdisjoint(suites):
+        return False
+    return groups is None or _FFDHE2048 in groups or not any(group in _FFDHE_GROUPS for group in groups)
 
 
 def _no_cipher(detail: str) -> Reject:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL
 
+from handfast.core.identity.security_policy import DEFAULT_SECURITY_POLICY, SECURITY_POLICIES, SecurityPolicy
 from handfast.errors import ConfigurationError
 from handfast.tls import engine as engines
 from handfast.tls.chain import ChainKind
@@ -20,8 +21,6 @@ ALPN_MQTT: Final = "x-amzn-mqtt-ca"
 ALPN_HTTPS: Final = "x-amzn-http-ca"
 ALPN_HTTP11: Final = "http/1.1"
 ALPN_CUSTOM_AUTH: Final = "mqtt"
-
-DEFAULT_POLICY: Final = "IoTSecurityPolicy_TLS13_1_2_2022_10"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +39,12 @@ class Contexts:
     All of it is for the event loop's thread.
     """
 
-    __slots__ = ("_accept", "_engine", "_material", "_table", "prefer")
+    __slots__ = ("_accept", "_engine", "_material", "_table", "policy", "prefer")
 
     def __init__(
         self,
         prefer: ChainKind = "rsa",
-        policy: str = DEFAULT_POLICY,
+        policy: str = DEFAULT_SECURITY_POLICY,
         *,
         engine: type[engines.Engine] | None = None,
         accept: engines.AcceptCertificate | None = None,
@@ -53,20 +52,21 @@ class Contexts:
         """
         Args:
             prefer: The kind that a client gets that can verify both.
-            policy: The security policy; the one of `DEFAULT_POLICY` is built.
+            policy: The name of the security policy that holds where a connection asks for no other.
             engine: For tests; what `engine.default_engine` says otherwise.
             accept: For tests; replaces the verify callback's answer.
 
         Raises:
-            ConfigurationError: Another policy.
+            ConfigurationError: There is no policy of that name.
         """
-        if policy != DEFAULT_POLICY:
-            raise ConfigurationError(f"security policy {policy!r} is not built; {DEFAULT_POLICY} is")
+        if policy not in SECURITY_POLICIES:
+            raise ConfigurationError(f"no security policy is named {policy!r}; {', '.join(SECURITY_POLICIES)} are")
+        self.policy: SecurityPolicy = SECURITY_POLICIES[policy]
         self.prefer: ChainKind = prefer
         self._engine = engine or engines.default_engine()
         self._accept = accept or engines.accept_any
         self._material: Mapping[tuple[str, ChainKind], _Material] = {}
-        self._table: Mapping[tuple[str, ChainKind, bool, str | None], SSL.Context] = {}
+        self._table: Mapping[tuple[str, ChainKind, SecurityPolicy, bool, str | None], SSL.Context] = {}
 
     @property
     def engine(self) -> type[engines.Engine]:
@@ -88,7 +88,7 @@ class Contexts:
         material = _load(region, kind, chain_pem, key_pem)
         # The usual contexts are made now, so that what is wrong is found now; the others when first asked for.
         fresh = {
-            (region, kind, client_auth, alpn): self._build(material, client_auth, alpn)
+            (region, kind, self.policy, client_auth, alpn): self._build(material, self.policy, client_auth, alpn)
             for client_auth, alpn in ((True, None), (True, ALPN_MQTT), (False, None))
         }
         kept = {key: context for key, context in self._table.items() if key[:2] != (region, kind)}
@@ -104,24 +104,28 @@ class Contexts:
         material = self._material.get((region, kind))
         return None if material is None else material.chain[0]
 
-    def get(self, region: str, kind: ChainKind, client_auth: bool, alpn: str | None) -> SSL.Context | None:
-        """The context for a connection; None where no such certificate is installed."""
-        key = (region, kind, client_auth, alpn)
+    def get(
+        self, region: str, kind: ChainKind, client_auth: bool, alpn: str | None, policy: SecurityPolicy | None = None
+    ) -> SSL.Context | None:
+        """The context for a connection, under `self.policy` or another; None where no such certificate is installed."""
+        policy = policy or self.policy
+        key = (region, kind, policy, client_auth, alpn)
         context = self._table.get(key)
         if context is None:
             material = self._material.get((region, kind))
             if material is None:
                 return None
-            context = self._build(material, client_auth, alpn)
+            context = self._build(material, policy, client_auth, alpn)
             self._table = {**self._table, key: context}
         return context
 
-    def _build(self, material: _Material, client_auth: bool, alpn: str | None) -> SSL.Context:
+    def _build(self, material: _Material, policy: SecurityPolicy, client_auth: bool, alpn: str | None) -> SSL.Context:
         return self._engine.context(
             list(material.chain),
             material.key,
             client_auth=client_auth,
             alpn=None if alpn is None else alpn.encode("ascii"),
+            policy=policy,
             accept=self._accept,
         )
 

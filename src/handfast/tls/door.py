@@ -253,13 +253,14 @@ class Door(asyncio.Protocol):
                 self._refuse_alpn(hello)
                 return False
         contexts = factory.contexts
-        kind = choose_chain(hello, contexts.prefer)
+        policy = contexts.policy
+        kind = choose_chain(hello, contexts.prefer, policy)
         if isinstance(kind, Reject):
             self._refuse(Reason(kind.code, kind.detail), kind.alert)
             return False
         try:
             region = factory.plane.region_of(hello.sni)
-            context = contexts.get(region, kind, factory.client_auth, selected)
+            context = contexts.get(region, kind, factory.client_auth, selected, policy)
             if context is None:
                 raise LookupError(f"no {kind} server certificate is installed for {region!r}")
             self._engine = contexts.engine(context)

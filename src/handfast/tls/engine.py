@@ -17,12 +17,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import Certificate
 from OpenSSL import SSL
+
+from handfast.core.identity.security_policy import DEFAULT_SECURITY_POLICY, SECURITY_POLICIES, SecurityPolicy
 
 WANT_READ: Final = 0
 DONE: Final = 1
@@ -35,32 +38,12 @@ MAX_ENCRYPT_BYTES: Final = 64 * 1024
 
 _BUFFER_BYTES: Final = MAX_ENCRYPT_BYTES + 16 * 1024
 
-CIPHERS_TLS12: Final = ":".join(
-    (
-        "ECDHE-ECDSA-AES128-GCM-SHA256",
-        "ECDHE-RSA-AES128-GCM-SHA256",
-        "ECDHE-ECDSA-AES256-GCM-SHA384",
-        "ECDHE-RSA-AES256-GCM-SHA384",
-        "ECDHE-ECDSA-AES128-SHA256",
-        "ECDHE-RSA-AES128-SHA256",
-        "ECDHE-ECDSA-AES128-SHA",
-        "ECDHE-RSA-AES128-SHA",
-        "ECDHE-ECDSA-AES256-SHA384",
-        "ECDHE-RSA-AES256-SHA384",
-        "ECDHE-ECDSA-AES256-SHA",
-        "ECDHE-RSA-AES256-SHA",
-        "AES128-GCM-SHA256",
-        "AES128-SHA256",
-        "AES128-SHA",
-        "AES256-GCM-SHA384",
-        "AES256-SHA256",
-        "AES256-SHA",
-    )
-)
-CIPHERS_TLS13: Final = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 # Preference goes by the tuples between slashes; within one the group that needs no second round trip wins.
 # P-256, P-384 and P-521 also decide which EC client certificates TLS 1.2 takes.
 GROUPS: Final = "X25519MLKEM768/X25519:P-256/P-384:P-521"
+# RFC 7919 §4: a client that names finite-field groups gets DHE in one of those or not at all.
+_GROUPS_WITH_DHE: Final = GROUPS + "/ffdhe2048"
+_FFDHE2048: Final = Path(__file__).with_name("ffdhe2048.pem")
 
 _OPTIONS: Final = (
     SSL.OP_NO_TICKET
@@ -69,6 +52,8 @@ _OPTIONS: Final = (
     | SSL.OP_CIPHER_SERVER_PREFERENCE
     | SSL.OP_IGNORE_UNEXPECTED_EOF
 )
+
+_DEFAULT_POLICY: Final = SECURITY_POLICIES[DEFAULT_SECURITY_POLICY]
 
 AcceptCertificate = Callable[[], bool]
 
@@ -106,6 +91,7 @@ class Engine(Protocol):
         *,
         client_auth: bool,
         alpn: bytes | None,
+        policy: SecurityPolicy = _DEFAULT_POLICY,
         accept: AcceptCertificate = accept_any,
     ) -> SSL.Context:
         """What `__init__` takes. `alpn` is what is selected; a client that does not offer it gets alert 120."""
@@ -153,16 +139,24 @@ class Engine(Protocol):
 
 
 def _build_context(
-    chain: list[Certificate], key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, *, client_auth: bool
+    chain: list[Certificate],
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey,
+    *,
+    client_auth: bool,
+    policy: SecurityPolicy,
 ) -> SSL.Context:
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)
-    context.set_max_proto_version(SSL.TLS1_3_VERSION)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION if policy.tls12_suites else SSL.TLS1_3_VERSION)
+    context.set_max_proto_version(SSL.TLS1_3_VERSION if policy.tls13_suites else SSL.TLS1_2_VERSION)
     context.set_options(_OPTIONS)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    context.set_cipher_list(CIPHERS_TLS12.encode())
-    context.set_tls13_ciphersuites(CIPHERS_TLS13.encode())
+    if policy.tls12_suites:
+        context.set_cipher_list(":".join(policy.tls12_suites).encode())
+    if policy.tls13_suites:
+        context.set_tls13_ciphersuites(":".join(policy.tls13_suites).encode())
+    if policy.dhe_rsa:
+        context.load_tmp_dh(str(_FFDHE2048))
     context.use_certificate(chain[0])
     for certificate in chain[1:]:
         context.add_extra_chain_cert(certificate)
@@ -189,9 +183,10 @@ class PublicEngine:
         *,
         client_auth: bool,
         alpn: bytes | None,
+        policy: SecurityPolicy = _DEFAULT_POLICY,
         accept: AcceptCertificate = accept_any,
     ) -> SSL.Context:
-        context = _build_context(chain, key, client_auth=client_auth)
+        context = _build_context(chain, key, client_auth=client_auth, policy=policy)
         if client_auth:
 
             def verify(*_: object) -> bool:
@@ -455,13 +450,15 @@ class DirectEngine:
         *,
         client_auth: bool,
         alpn: bytes | None,
+        policy: SecurityPolicy = _DEFAULT_POLICY,
         accept: AcceptCertificate = accept_any,
     ) -> SSL.Context:
-        context = _build_context(chain, key, client_auth=client_auth)
+        context = _build_context(chain, key, client_auth=client_auth, policy=policy)
         # pyOpenSSL switches partial writes on; a memory BIO takes everything, so SSL_write is whole or failed.
         context.clear_mode(_lib.SSL_MODE_ENABLE_PARTIAL_WRITE)
         raw = context._context
-        if _lib.SSL_CTX_set1_curves_list(raw, GROUPS.encode()) != 1:
+        groups = _GROUPS_WITH_DHE if policy.dhe_rsa else GROUPS
+        if _lib.SSL_CTX_set1_curves_list(raw, groups.encode()) != 1:
             raise SSL.Error([("", "", reason) for reason in _queued_errors()])
         keep: list[object] = []
         if client_auth:
@@ -684,8 +681,6 @@ def default_engine() -> type[Engine]:
 
 
 __all__ = [
-    "CIPHERS_TLS12",
-    "CIPHERS_TLS13",
     "DONE",
     "FAILED",
     "GROUPS",

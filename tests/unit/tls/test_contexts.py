@@ -9,8 +9,9 @@ import pytest
 from tests.support.tls_ca import ServerChains, issue, new_key, server_chains
 from tests.support.tls_door import contexts, running_door
 
+from handfast.core.identity.security_policy import SECURITY_POLICIES
 from handfast.errors import ConfigurationError
-from handfast.tls.contexts import ALPN_HTTP11, ALPN_MQTT, Contexts
+from handfast.tls.contexts import ALPN_HTTP11, ALPN_MQTT
 from handfast.tls.engine import Engine
 
 CHAINS = server_chains()
@@ -62,9 +63,11 @@ class TestInstall:
             table.install("us-east-1", kind, chain(CHAINS), key(CHAINS))  # type: ignore[arg-type]
         assert before is table.get("us-east-1", "rsa", True, None)
 
-    def test_only_the_default_policy_is_built(self) -> None:
-        with pytest.raises(ConfigurationError, match="IoTSecurityPolicy_TLS13_1_3_2022_10"):
-            Contexts("rsa", "IoTSecurityPolicy_TLS13_1_3_2022_10")
+    def test_each_policy_has_a_context_of_its_own(self, engine: type[Engine]) -> None:
+        table = contexts(engine)
+        seen = [table.get("us-east-1", "rsa", True, None, policy) for policy in SECURITY_POLICIES.values()]
+        assert 6 == len(set(map(id, seen)))
+        assert table.get("us-east-1", "rsa", True, None) is seen[list(SECURITY_POLICIES).index(table.policy.name)]
 
 
 def new_rsa_key_pem() -> bytes:
