@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+
 import pytest
 from OpenSSL import SSL
 from tests.support import hello as h
