@@ -120,7 +120,8 @@ def _given(kind: TemplateKind, sample: Path | None, parameters: Sequence[str]) -
         return named
     if sample is None:
         return {ID: _STAND_IN_ID} | named
-    return with_certificate(named, builtin_parameters(read_certificate_file(sample)))
+    own = builtin_parameters(read_certificate_file(sample))
+    return with_certificate(named, {name: own[name] for name in kind.built_in & own.keys()})
 
 
 # --- for people -------------------------------------------------------------------------------------------------------

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from tests.support.device import self_signed
 
 from handfast.cli.main import run
 
-TEMPLATE = {
-    "Parameters": {"SerialNumber": {"Type": "String"}, "AWS::IoT::Certificate::CommonName": {"Type": "String"}},
+TEMPLATE: dict[str, Any] = {
+    "Parameters": {"ThingName": {"Type": "String"}, "SerialNumber": {"Type": "String"}},
     "Resources": {
         "thing": {
             "Type": "AWS::IoT::Thing",
             "Properties": {
-                "ThingName": {"Ref": "AWS::IoT::Certificate::CommonName"},
+                "ThingName": {"Ref": "ThingName"},
                 "AttributePayload": {"serial": {"Ref": "SerialNumber"}},
             },
         },
@@ -38,6 +41,17 @@ TEMPLATE = {
 }
 
 
+NAME = "AWS::IoT::Certificate::CommonName"
+
+
+def just_in_time() -> Any:
+    """The same for just-in-time provisioning: the thing is called after the common name, and has no attributes."""
+    template = copy.deepcopy(TEMPLATE)
+    template["Parameters"] = {NAME: {"Type": "String"}}
+    template["Resources"]["thing"]["Properties"] = {"ThingName": {"Ref": NAME}}
+    return template
+
+
 def write(folder: Path, template: Any, **parameters: Any) -> str:
     path = folder / "template.json"
     declared = {**template["Parameters"], **parameters}
@@ -52,16 +66,31 @@ def sample(tmp_path: Path) -> str:
     return str(path)
 
 
+def fingerprint(path: str) -> str:
+    certificate = x509.load_pem_x509_certificate(Path(path).read_bytes())
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
 def test_a_plan_is_shown_for_a_sample(tmp_path: Path, sample: str, capsys: pytest.CaptureFixture[str]) -> None:
-    file = write(tmp_path, TEMPLATE, P={"Type": "String", "Default": "*"})
-    assert 0 == run(["template", "lint", file, "--sample", sample, "--parameter", "SerialNumber=a=b"])
+    file = write(tmp_path, just_in_time(), P={"Type": "String", "Default": "*"})
+    assert 0 == run(["template", "lint", file, "--type", "jitp", "--sample", sample])
     out = capsys.readouterr().out
     rows = [line.split() for line in out.splitlines()]
     assert ["thing", "thing", "ThingName", "FAIL", "unless", "its", "own", "lamp-1"] in rows
-    assert ["thing", "thing", "AttributePayload.serial", "DO_NOTHING", "a=b"] in rows
+    assert ["certificate", "certificate", "CertificateId", "-", fingerprint(sample)] in rows
     assert ["certificate", "certificate", "Status", "DO_NOTHING", "ACTIVE"] in rows
     assert "as planned, at $.Statement.Resource: iot:Connect is allowed on any client id" in out
     assert "0 errors, " in out
+
+
+def test_a_plan_is_shown_for_parameters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path, TEMPLATE, P={"Type": "String", "Default": "*"})
+    given = ["--parameter", "SerialNumber=a=b", "--parameter", "ThingName=lamp-2"]
+    assert 0 == run(["template", "lint", file, *given, "--json"])
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert ("lamp-2", {"serial": "a=b"}) == (plan["thing"]["thingName"], plan["thing"]["attributes"])
+    assert "0" * 64 == plan["certificate"]["certificateId"]
+    assert "thingGroups" not in plan["thing"]
 
 
 def test_without_a_sample_only_findings_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,25 +103,24 @@ def test_without_a_sample_only_findings_are_told(tmp_path: Path, capsys: pytest.
 
 def test_mistakes_are_told_with_their_places(tmp_path: Path, sample: str, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(tmp_path, TEMPLATE)
-    assert 1 == run(["template", "lint", file, "--type", "jitp", "--sample", sample, "--json"])
+    assert 1 == run(["template", "lint", file, "--sample", sample, "--json"])
     found = json.loads(capsys.readouterr().out)
     assert [
-        "$.Resources.thing.Properties.AttributePayload.serial.Ref",
         '$.Resources.policy.Properties.PolicyDocument.Statement.Resource["Fn::Sub"]',
     ] == [each["path"] for each in found["findings"]]
     assert "plan" not in found
     assert 1 == run(["template", "lint", file, "--type", "jitp"])
-    assert "2 errors, 0 warnings." in capsys.readouterr().out
+    assert "3 errors, 0 warnings." in capsys.readouterr().out
 
 
 def test_a_plan_that_cannot_be_made_is_told(tmp_path: Path, sample: str, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(tmp_path, TEMPLATE, P={"Type": "String", "Default": "*"})
-    assert 1 == run(["template", "lint", file, "--sample", sample])
+    assert 1 == run(["template", "lint", file, "--sample", sample, "--parameter", "ThingName=lamp-3"])
     assert (
         "No plan: thing: Invalid registration template. Cannot resolve reference value: {Ref=SerialNumber}"
         in capsys.readouterr().out
     )
-    hostile = ["--parameter", "SerialNumber=\x1b[31m", "--parameter", "AWS::IoT::Certificate::CommonName=x"]
+    hostile = ["--parameter", "SerialNumber=\x1b[31m", "--parameter", "ThingName=x"]
     assert 1 == run(["template", "lint", file, "--json", *hostile])
     failure = json.loads(capsys.readouterr().out)["failure"]
     assert ("invalid", "thing") == (failure["kind"], failure["resource"])

@@ -84,19 +84,19 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @given(st.text(max_size=200), KINDS)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_any_text_is_a_template_or_refused(text: str, kind: TemplateKind) -> None:
     read_or_refuse(text, kind)
 
 
 @given(VALUES, KINDS)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_any_json_is_a_template_or_refused(value: Any, kind: TemplateKind) -> None:
     read_or_refuse(json.dumps(value), kind)
 
 
 @given(st.data())
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_a_template_with_one_value_replaced_is_read_and_planned_or_refused(data: st.DataObject) -> None:
     case = data.draw(st.sampled_from(VECTORS))
     template = copy.deepcopy(case["template"])
@@ -135,13 +135,13 @@ def value_of(expression: Any, p: str, q: str = "") -> str:
 
 
 @given(st.text(max_size=30), st.sampled_from([",", "--", "a", "/"]))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_join_undoes_split(text: str, delimiter: str) -> None:
     assert text == value_of({"Fn::Join": [delimiter, {"Fn::Split": [delimiter, {"Ref": "P"}]}]}, text)
 
 
 @given(st.lists(st.text(alphabet="ab-", max_size=5), min_size=1, max_size=5), st.integers(0, 6))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_select_of_split_is_an_element_or_a_failure(parts: list[str], index: int) -> None:
     expression = {"Fn::Select": [{"Ref": "Q"}, {"Fn::Split": [",", {"Ref": "P"}]}]}
     if index < len(parts):
@@ -152,7 +152,7 @@ def test_select_of_split_is_an_element_or_a_failure(parts: list[str], index: int
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_sub_puts_values_in_and_looks_at_none_of_them(first: str, second: str) -> None:
     assert f"<{first}|{second}>" == value_of({"Fn::Sub": "<${P}|${Q}>"}, first, second)
 

@@ -12,7 +12,6 @@ from typing import Final
 
 from handfast.core.policy.lint import lint_document
 from handfast.core.provisioning.builtin import ID
-from handfast.core.provisioning.builtin import NAMES as BUILTIN_NAMES
 from handfast.core.provisioning.findings import Findings, child
 from handfast.core.provisioning.functions import references
 from handfast.core.provisioning.plan import Override, Plan
@@ -97,7 +96,7 @@ def document_path(part: PolicyPart, path: str, inside: str) -> str:
 
 
 def _warn_of_choices(part: ResourcePart, path: str, content: Content, findings: Findings) -> None:
-    """Under fleet provisioning the device chooses every parameter, and the subject of its request."""
+    """Under fleet provisioning the device chooses every parameter but the certificate's id."""
 
     def chosen(names: Iterator[str]) -> list[str]:
         known = sorted({name for name in names if content.is_parameter(name) and name != ID})
@@ -148,7 +147,7 @@ def _warn_of_unused(content: Content, findings: Findings) -> None:
     for name in content.parameters:
         if name in used:
             continue
-        if content.kind.is_for_a_certificate and name in BUILTIN_NAMES:
+        if name in content.kind.built_in:
             if name == ID or content.parameters[name] is not None:
                 continue  # every sample declares ::Id
             why = "is used nowhere, and yet a certificate without it is not provisioned; remove it, or give a Default"

@@ -17,7 +17,6 @@ from handfast.core.identity.records import CertificateStatus
 from handfast.core.identity.things import GROUPS_PER_THING
 from handfast.core.pki.pem import read_certificate, read_request
 from handfast.core.policy.document import parse_document
-from handfast.core.provisioning.builtin import NAMES as BUILTIN_NAMES
 from handfast.core.provisioning.builtin import policy_name_of
 from handfast.core.provisioning.functions import (
     MAX_VALUE_CHARACTERS,
@@ -162,10 +161,9 @@ class Planner:
 
     def _check_builtin(self) -> None:
         """What a template declares of the certificate has to be in it, used or not."""
-        if self._content.kind.is_for_a_certificate:
-            for name in self._content.parameters:
-                if name in BUILTIN_NAMES:
-                    self._parameter(name)
+        for name in self._content.parameters:
+            if name in self._content.kind.built_in:
+                self._parameter(name)
 
     # --- resources ----------------------------------------------------------------------------------------------------
 

@@ -58,6 +58,20 @@ class TemplateKind(StrEnum):
         """Whether it provisions a certificate that is there already, and is named by `AWS::IoT::Certificate::Id`."""
         return self in (TemplateKind.FLEET, TemplateKind.JITP)
 
+    @property
+    def built_in(self) -> frozenset[str]:
+        """
+        The parameters that have their value from the certificate, declared or not.
+
+        Under fleet provisioning the id alone: the subject is what the device asked for.
+        """
+        match self:
+            case TemplateKind.FLEET:
+                return frozenset({ID})
+            case TemplateKind.JITP:
+                return BUILTIN_NAMES
+        return frozenset()
+
 
 class Source(StrEnum):
     """Where the certificate comes from: the property that says it."""
@@ -121,7 +135,7 @@ class Content:
 
     def is_parameter(self, name: str) -> bool:
         """Whether a reference of that name means a parameter, else a resource."""
-        return name in self.parameters or (self.kind.is_for_a_certificate and name in BUILTIN_NAMES)
+        return name in self.parameters or name in self.kind.built_in
 
 
 def identity_references(part: ResourcePart, *, as_values: bool = False) -> Iterator[str]:

@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Any, Final
 
 from handfast.core.policy.reading import check_unicode, is_object, is_text, load_bounded, shorten
-from handfast.core.provisioning.builtin import NAMES as BUILTIN_NAMES
 from handfast.core.provisioning.builtin import builtin_parameters, policy_name_of, with_certificate
 from handfast.core.provisioning.dangers import warn_of_dangers
 from handfast.core.provisioning.findings import Finding, Findings, Severity, TemplateError, child
@@ -177,8 +176,9 @@ def _parameters(reader: Reader, value: Any, kind: TemplateKind) -> dict[str, str
     for name, each in reader.members(value, "$.Parameters", "an object of parameters").items():
         path = child("$.Parameters", name)
         declared[name] = None
-        if kind.is_for_a_certificate and name.startswith("AWS::") and name not in BUILTIN_NAMES:
-            reader.findings.error(path, f"{shown(name)} has no value from anywhere; {one_of(sorted(BUILTIN_NAMES))}")
+        if kind.is_for_a_certificate and name.startswith("AWS::") and name not in kind.built_in:
+            what = "under fleet provisioning" if kind is TemplateKind.FLEET else "from the certificate"
+            reader.findings.error(path, f"{shown(name)} has no value {what}; {one_of(sorted(kind.built_in))}")
         before = len(reader.findings.errors)
         found = reader.members(each, path, 'a declaration such as {"Type": "String"}')
         if len(reader.findings.errors) > before:
@@ -231,13 +231,13 @@ class _Names:
 
     def problem(self, name: str) -> str | None:
         if name in self.parameters:
-            if self.kind is TemplateKind.JITP and name not in BUILTIN_NAMES and self.parameters[name] is None:
+            if self.kind is TemplateKind.JITP and name not in self.kind.built_in and self.parameters[name] is None:
                 return (
                     f"{shown(name)} has no value under just-in-time provisioning, where values come from the "
-                    f"certificate alone; {one_of(sorted(BUILTIN_NAMES))}, or a Default"
+                    f"certificate alone; {one_of(sorted(self.kind.built_in))}, or a Default"
                 )
             return None
-        if name in self.resources or (self.kind.is_for_a_certificate and name in BUILTIN_NAMES):
+        if name in self.resources or name in self.kind.built_in:
             return None
         known = sorted({*self.parameters, *self.resources})
         expected = f"{one_of(known)}, or" if known else "expected"
