@@ -10,94 +10,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cbor2
+import paho.mqtt.client as paho
 import pytest
 from awscrt.mqtt_request_response import ClientOptions
 from awsiot import V2ServiceException, iotidentity, mqtt5_client_builder, mqtt_connection_builder
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-from tests.support.device import Device, create_device, key_pem, write
+from tests.support.device import Device, create_device, write
+from tests.support.fleet import CREATE, FROM_CSR, Requester, claim_policy, csr, make_template
 from tests.support.mqtt import Client
 from tests.support.server import Server
 
 LIMIT_S = 20
-ROLE = "arn:aws:iam::123456789012:role/provisioning"
-CREATE = "$aws/certificates/create"
-FROM_CSR = "$aws/certificates/create-from-csr"
-DEVICE_POLICY = {
-    "Version": "2012-10-17",
-    "Statement": [
-        {
-            "Effect": "Allow",
-            "Action": "iot:Connect",
-            "Resource": "arn:aws:iot:*:*:client/${iot:Connection.Thing.ThingName}",
-        },
-        {"Effect": "Allow", "Action": ["iot:Publish", "iot:Receive"], "Resource": "arn:aws:iot:*:*:topic/made/*"},
-        {"Effect": "Allow", "Action": "iot:Subscribe", "Resource": "arn:aws:iot:*:*:topicfilter/made/*"},
-    ],
-}
-BODY = {
-    "Parameters": {"SerialNumber": {"Type": "String"}, "AWS::IoT::Certificate::Id": {"Type": "String"}},
-    "Resources": {
-        "thing": {
-            "Type": "AWS::IoT::Thing",
-            "Properties": {
-                "ThingName": {"Fn::Join": ["", ["made-", {"Ref": "SerialNumber"}]]},
-                "AttributePayload": {"serial": {"Ref": "SerialNumber"}},
-            },
-        },
-        "certificate": {
-            "Type": "AWS::IoT::Certificate",
-            "Properties": {"CertificateId": {"Ref": "AWS::IoT::Certificate::Id"}, "Status": "Active"},
-        },
-        "policy": {"Type": "AWS::IoT::Policy", "Properties": {"PolicyDocument": DEVICE_POLICY}},
-    },
-    "DeviceConfiguration": {"Broker": "here", "Serial": {"Ref": "SerialNumber"}},
-}
-
-
-def claim_policy(template: str) -> dict[str, Any]:
-    """What the developer guide gives a claim, with create-from-csr, which its sample leaves out."""
-    topics = [f"{CREATE}/*", f"{FROM_CSR}/*", f"$aws/provisioning-templates/{template}/provision/*"]
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {"Effect": "Allow", "Action": "iot:Connect", "Resource": "*"},
-            {
-                "Effect": "Allow",
-                "Action": ["iot:Publish", "iot:Receive"],
-                "Resource": [f"arn:aws:iot:*:*:topic/{topic}" for topic in topics],
-            },
-            {
-                "Effect": "Allow",
-                "Action": "iot:Subscribe",
-                "Resource": [f"arn:aws:iot:*:*:topicfilter/{topic}" for topic in topics],
-            },
-        ],
-    }
 
 
 @pytest.fixture(scope="module")
 def template(server: Server) -> str:
-    name = f"fleet-{uuid.uuid4().hex[:8]}"
-    server.client().create_provisioning_template(
-        templateName=name, templateBody=json.dumps(BODY), enabled=True, provisioningRoleArn=ROLE
-    )
-    return name
+    return make_template(server, f"fleet-{uuid.uuid4().hex[:8]}")
 
 
 @pytest.fixture(scope="module")
 def claim(server: Server, tmp_path_factory: pytest.TempPathFactory, template: str) -> Device:
     return create_device(server, tmp_path_factory.mktemp("claim"), document=claim_policy(template))
-
-
-def csr() -> tuple[str, bytes]:
-    """A request for a new P-256 key, and the key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "made in the field")])
-    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
-    return request.public_bytes(serialization.Encoding.PEM).decode(), key_pem(key)
 
 
 @contextmanager
@@ -196,13 +129,123 @@ def test_the_sdk_provisions_with_keys_and_with_a_request(
             assert "ACTIVE" == status(server, answer.certificate_id)
             made.append(kit(tmp_path, claim, done.thing_name, answer.certificate_id, answer.certificate_pem, key))
             with pytest.raises(V2ServiceException) as refused:
-                client.register_thing(asked).exception(LIMIT_S)
                 client.register_thing(asked).result(LIMIT_S)
             assert "InvalidCertificateOwnershipToken" == refused.value.modeled_error.error_code
     for device in made:
         works(server, device)
         assert {"serial": device.name.removeprefix("made-")} == iot.describe_thing(thingName=device.name)["attributes"]
     assert "ACTIVE" == status(server, claim.certificate_id)
+
+
+@pytest.mark.parametrize("version", [paho.MQTTv311, paho.MQTTv5], ids=["3.1.1", "5"])
+def test_each_connection_of_a_claim_gets_its_own_reply_in_cbor_and_a_spy_sees_nothing(
+    server: Server, tmp_path: Path, claim: Device, template: str, version: int
+) -> None:
+    provision = f"$aws/provisioning-templates/{template}/provision/cbor"
+    watcher = create_device(server, tmp_path)
+    with (
+        Client(server, watcher, version=version) as spy,
+        Client(server, claim, client_id="bench-1", version=version) as one,
+        Client(server, claim, client_id="bench-2", version=version) as other,
+    ):
+        assert 0 == spy.connect().value
+        for topic_filter in (
+            "#",
+            "$aws/certificates/#",
+            "$aws/provisioning-templates/#",
+            "$share/spies/$aws/certificates/#",
+        ):
+            assert [1] == spy.subscribe(topic_filter)
+        for client in (one, other):
+            assert 0 == client.connect().value
+        assert [1] == one.subscribe(f"{FROM_CSR}/cbor/+")  # the other does not subscribe at all
+        made = {}
+        for client in (one, other):
+            request, _ = csr()
+            assert 0 == client.publish(f"{FROM_CSR}/cbor", cbor2.dumps({"certificateSigningRequest": request}))
+        for client in (one, other):
+            answer = client.message()
+            assert (f"{FROM_CSR}/cbor/accepted", 1) == (answer.topic, answer.qos)
+            made[client.client_id] = cbor2.loads(answer.payload)
+        assert 2 == len({each["certificateId"] for each in made.values()})
+        for client in (one, other):
+            members = {
+                "certificateOwnershipToken": made[client.client_id]["certificateOwnershipToken"],
+                "parameters": {"SerialNumber": f"{client.client_id}-{version}"},
+            }
+            client.publish(provision, cbor2.dumps(members))
+            answer = client.message()
+            assert f"{provision}/accepted" == answer.topic
+            assert f"made-{client.client_id}-{version}" == cbor2.loads(answer.payload)["thingName"]
+        one.publish(provision, b"\xff", qos=0)
+        refused = one.message()
+        assert (f"{provision}/rejected", 400) == (refused.topic, cbor2.loads(refused.payload)["statusCode"])
+        spy.silent_until(spy, "plain/marker")
+        assert other.messages.empty()
+
+
+def test_a_claim_is_no_use_for_another_template_nor_when_it_is_deactivated(
+    server: Server, tmp_path: Path, template: str
+) -> None:
+    iot = server.client()
+    claim = create_device(server, tmp_path, document=claim_policy(template))
+    elsewhere = make_template(server, f"other-{uuid.uuid4().hex[:8]}")
+    with Client(server, claim, version=paho.MQTTv5) as client:
+        assert 0 == client.connect().value
+        assert 0x87 == client.publish(f"$aws/provisioning-templates/{elsewhere}/provision/json", b"{}")
+        client.publish(f"{CREATE}/json")
+        made = json.loads(client.message().payload)
+        iot.update_certificate(certificateId=claim.certificate_id, newStatus="INACTIVE")
+        assert 0x87 == client.disconnected().value
+    with Client(server, claim, version=paho.MQTTv5) as client:
+        assert 0x87 == client.connect().value
+    iot.update_certificate(certificateId=claim.certificate_id, newStatus="ACTIVE")
+    again = Requester(server, claim, "again")
+    token = {"certificateOwnershipToken": made["certificateOwnershipToken"]}
+    missing = again.ask(f"$aws/provisioning-templates/{template}/provision/json", token)
+    assert (400, "InvalidParameters") == (missing["statusCode"], missing["errorCode"])
+    assert "SerialNumber" in missing["errorMessage"]
+    assert "PENDING_ACTIVATION" == status(server, made["certificateId"])
+    again.close()
+
+
+def test_a_token_of_another_account_opens_nothing(server: Server, tmp_path: Path, claim: Device, template: str) -> None:
+    keys = server.account()
+    iot = server.client(keys=keys)
+    foreign = create_device(server, tmp_path, document=claim_policy(template), iot=iot)
+    make_template(server, template, iot=iot)
+    asked, asking = Requester(server, claim, "at-home"), Requester(server, foreign, "abroad")
+    request, _ = csr()
+    made = asked.ask(f"{FROM_CSR}/json", {"certificateSigningRequest": request})
+    members = {
+        "certificateOwnershipToken": made["certificateOwnershipToken"],
+        "parameters": {"SerialNumber": uuid.uuid4().hex[:8]},
+    }
+    provision = f"$aws/provisioning-templates/{template}/provision/json"
+    refused = asking.ask(provision, members)
+    assert (400, "InvalidCertificateOwnershipToken") == (refused["statusCode"], refused["errorCode"])
+    assert asked.ask(provision, members)["accepted"]
+    asked.close()
+    asking.close()
+
+
+def test_an_operator_limits_a_claim(server: Server, tmp_path: Path, template: str) -> None:
+    claim = create_device(server, tmp_path, document=claim_policy(template))
+    server.handfast("claim", "limit", claim.certificate_id, "--count", "1")
+    provision = f"$aws/provisioning-templates/{template}/provision/json"
+    requester = Requester(server, claim, "limited")
+    tokens = [
+        requester.ask(f"{FROM_CSR}/json", {"certificateSigningRequest": csr()[0]})["certificateOwnershipToken"]
+        for _ in range(2)
+    ]
+    answers = [
+        requester.ask(
+            provision, {"certificateOwnershipToken": token, "parameters": {"SerialNumber": uuid.uuid4().hex[:8]}}
+        )
+        for token in tokens
+    ]
+    assert [None, 410] == [answer.get("statusCode") for answer in answers]
+    requester.close()
 
 
 def status(server: Server, certificate_id: str) -> str:

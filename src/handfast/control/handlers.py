@@ -10,6 +10,7 @@ from handfast.control.bulk_registration import BulkRegistrationHandlers
 from handfast.control.ca_certificates import CACertificateHandlers
 from handfast.control.certificates import CertificateHandlers
 from handfast.control.checks import CheckHandlers
+from handfast.control.claims import ClaimHandlers
 from handfast.control.context import Handler, answering
 from handfast.control.effective import EffectivePolicyHandlers
 from handfast.control.endpoints import EndpointHandlers, EnsureRegion
@@ -89,5 +90,6 @@ def build_handfast_handlers(
         | CheckHandlers(checks).handlers
         | WhatIfHandlers(what_if).handlers
         | HookHandlers(hooks).handlers
+        | ClaimHandlers(registry.claims).handlers
     )
     return {name: answering(handler) for name, handler in handlers.items()}

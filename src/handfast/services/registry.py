@@ -7,6 +7,7 @@ from handfast.services.billing_groups import BillingGroups
 from handfast.services.bulk_registration import BulkRegistration
 from handfast.services.ca_certificates import CACertificates
 from handfast.services.certificates import Certificates, Issuer
+from handfast.services.claims import Claims
 from handfast.services.commit import Committer
 from handfast.services.effective import EffectivePolicies
 from handfast.services.event_configurations import EventConfigurations
@@ -60,6 +61,7 @@ class Registry:
         self.policies = Policies(store, entropy, self._commit)
         self.effective_policies = EffectivePolicies(store)
         self.policy_versions = PolicyVersions(store, entropy, self._commit)
+        self.claims = Claims(store, self._commit)
         self.provisioner = Provisioner(store, entropy, self._commit, self.template_gate)
         self.thing_registration = ThingRegistration(store, self.certificates, self.provisioner)
         self.provisioning_templates = ProvisioningTemplates(store, self._commit, self.template_gate)
