@@ -15,12 +15,14 @@ from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from cryptography import x509
+
 from handfast.core.identity.arns import certificate_arn
 from handfast.core.identity.ids import CertificateId, Scope
 from handfast.core.identity.lifecycle import CertificateEvent, next_status
 from handfast.core.identity.records import CertificateMode
 from handfast.core.pki.pem import read_certificate
-from handfast.core.provisioning.builtin import ID, with_certificate
+from handfast.core.provisioning.builtin import builtin_parameters, with_certificate
 from handfast.core.provisioning.fleet import (
     SECRET_BYTES,
     TOKEN_LIFE,
@@ -342,8 +344,8 @@ class FleetProvisioning:
             overrides = await self._ask_hook(request, template, template.hook, certificate.pem, token, parameters)
             parameters = parameters | dict(overrides)
         try:
-            # Of the certificate's own parameters only the id: its subject is what the device asked for.
-            plan = _template(template.body).plan(with_certificate(parameters, {ID: token.certificate_id}))
+            own = builtin_parameters(x509.load_pem_x509_certificate(certificate.pem.encode()))
+            plan = _template(template.body).plan(with_certificate(parameters, own))
             _require_own(plan, token.certificate_id)
             done = await self._carrier.carry_out(
                 scope, cause, plan, certificate_id=token.certificate_id, ownership=proof
