@@ -39,6 +39,7 @@ from handfast.datadir import prepare, write_atomically
 from handfast.decision_record import DecisionRecord
 from handfast.errors import ConfigurationError
 from handfast.fleet_provisioning import start_fleet_provisioning
+from handfast.first_connections import start_just_in_time
 from handfast.front import FrontDoor
 from handfast.gateway.gateway import Gateway
 from handfast.gateway.limits import GatewayLimits
@@ -210,6 +211,9 @@ class Plane:
         await self._issuers.load()
         self._principals = PrincipalCache(store, self._clock)
         stack.push_async_callback(self._principals.close)
+        self._just_in_time = await start_just_in_time(
+            store, settings, clock=self._clock, entropy=self._entropy, notify=self._notify, stack=stack
+        )
         self._events = RegistryEvents(store, self._entropy)
         await self._events.load()
         self._rotations = RotationWatch(store, self._clock, self._notify)
@@ -232,6 +236,7 @@ class Plane:
             local_names=(*LOCAL_NAMES, *settings.server_names),
             lenient_sni=settings.sni == "lenient",
             issuer_scope=self._issuers.scope_of,
+            first_connections=self._just_in_time,
             arrivals=self._rotations,
             decisions=decisions.log,
         )
@@ -247,6 +252,7 @@ class Plane:
         )
         self._principals.command(gateway)
         self._events.command(gateway)
+        self._just_in_time.command(gateway)
 
         verifier = Verifier()
         stack.push_async_callback(verifier.close)
@@ -391,6 +397,7 @@ class Plane:
         """After each commit, before the API answers: caches and live connections obey."""
         await self._endpoints.changed(changes)
         await self._issuers.changed(changes)
+        await self._just_in_time.changed(changes)
         await self._principals.apply(changes)
         await self._rotations.changed(changes)
         await self._events.changed(changes)

@@ -56,6 +56,8 @@ class Settings:
     refusals: Literal["explain", "aws"]
     sni: Literal["lenient", "aws"]
     quotas: Literal["off", "aws"]
+    jit_rate: int
+    jit_waiting: int
     decisions: Literal["on", "off"]
     template_lint: Literal["warn", "refuse"]
     database_url: str | None
@@ -165,6 +167,15 @@ def _port(written: _Written) -> int:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 65535:
         written.wrong("a TCP port, 0 to 65535", "0 takes any free port")
+    return value
+
+
+def _count(written: _Written) -> int:
+    value = written.value
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 999_999_999:
+        written.wrong("a whole number, 1 or more")
     return value
 
 
@@ -418,6 +429,30 @@ SETTINGS: tuple[Setting, ...] = (
         "the API for certificates, of which more get ThrottlingException.",
         parse=_choice,
         choices=("off", "aws"),
+    ),
+    Setting(
+        name="jit_rate",
+        flag="--jit-rate",
+        metavar="N",
+        default=500,
+        default_text="500",
+        help="Most first connections a second that are registered or provisioned under one CA, and from one address.",
+        unit="connections a second, 1 or more",
+        more="Of just-in-time registration and provisioning; twice as many may come at once. More are refused, and "
+        "the device may come back.",
+        parse=_count,
+    ),
+    Setting(
+        name="jit_waiting",
+        flag="--jit-waiting",
+        metavar="N",
+        default=20_000,
+        default_text="20000",
+        help="Most certificates of one CA that just-in-time registration leaves waiting for their activation.",
+        unit="certificates, 1 or more",
+        more="Beyond that a first connection registers nothing until some are activated or deleted; checked every few "
+        "seconds.",
+        parse=_count,
     ),
     Setting(
         name="decisions",

@@ -61,6 +61,20 @@ class Admitted:
 
 
 @dataclass(frozen=True, slots=True)
+class Awaiting:
+    """
+    Not registered yet, or waiting for its activation since an earlier connection, and a registered CA vouches for it.
+
+    Nothing was written: a handshake alone changes nothing. `Plane.provision` settles it on the MQTT CONNECT packet.
+    """
+
+    scope: Scope
+    certificate_id: CertificateId
+    domain_name: str
+    ca_certificate_id: CertificateId
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """Refused and recorded under `trace_id`, which is all that the peer may learn."""
 
@@ -105,7 +119,13 @@ class Plane(Protocol):
         """Steps 2 and 3 from memory; None: not cached, await `identify`."""
         ...
 
-    def identify(self, facts: TLSFacts) -> Awaitable[Admitted | Refused]: ...
+    def identify(self, facts: TLSFacts) -> Awaitable[Admitted | Awaiting | Refused]:
+        """Steps 2 and 3. Awaiting only over MQTT."""
+        ...
+
+    def provision(self, facts: TLSFacts, awaiting: Awaiting, request: ConnectRequest) -> Awaitable[Admitted | Refused]:
+        """Step 3 of a certificate that is awaited, now that its CONNECT is there: what is to be registered is."""
+        ...
 
     def connect(self, facts: TLSFacts, admitted: Admitted, request: ConnectRequest) -> Authorizer | Refused:
         """Step 4. The Authorizer lives until `disconnected`."""
@@ -132,7 +152,7 @@ class Plane(Protocol):
         stage: Stage,
         reasons: tuple[Reason, ...],
         facts: TLSFacts | None,
-        admitted: Admitted | None = None,
+        admitted: Admitted | Awaiting | None = None,
         *,
         address: str = "",
         client_id: str | None = None,

@@ -33,11 +33,13 @@ class OwnCA:
     digest: hashes.HashAlgorithm = field(default_factory=hashes.SHA256)
     not_before: dt.datetime = NOW - DAY
     not_after: dt.datetime = NOW + 365 * DAY
+    path_length: int | None = None
+    extensions: tuple[tuple[x509.ExtensionType, bool], ...] = ()  # further ones, and whether each is critical
 
     def __post_init__(self) -> None:
         builder = _builder(named(self.name), self.key.public_key(), self.not_before, self.not_after)
         if self.ca is not None:
-            builder = builder.add_extension(x509.BasicConstraints(self.ca, None), critical=True)
+            builder = builder.add_extension(x509.BasicConstraints(self.ca, self.path_length), critical=True)
         if self.key_cert_sign is not None:
             usage: dict[str, Any] = dict.fromkeys(
                 ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "crl_sign"), False
@@ -52,6 +54,8 @@ class OwnCA:
                 ),
                 critical=True,
             )
+        for extension, critical in self.extensions:
+            builder = builder.add_extension(extension, critical)
         issuer = self.parent or self
         self.cert = builder.issuer_name(named(issuer.name)).sign(issuer.key, self.digest)
         self.pem = _pem(self.cert)
@@ -69,10 +73,16 @@ class OwnCA:
         not_after: dt.datetime = NOW + DAY,
         issuer: str | None = None,
         key: ec.EllipticCurvePrivateKey | None = None,
+        extensions: tuple[tuple[x509.ExtensionType, bool], ...] = (),
+        subject: x509.Name | None = None,
     ) -> str:
         """A certificate that this CA signed, in PEM; also the verification certificate, named after a code."""
         public = (key or ec.generate_private_key(ec.SECP256R1())).public_key()
-        builder = _builder(named(name), public, not_before, not_after).issuer_name(named(issuer or self.name))
+        builder = _builder(subject or named(name), public, not_before, not_after).issuer_name(
+            named(issuer or self.name)
+        )
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical)
         return _pem(builder.sign(self.key, digest or hashes.SHA256()))
 
 

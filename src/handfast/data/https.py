@@ -25,7 +25,7 @@ from handfast.errors import (
     StoreUnavailable,
     ThrottlingError,
 )
-from handfast.seam import Admitted, DataPlane, Plane, Refused, TLSFacts
+from handfast.seam import Admitted, Awaiting, DataPlane, Plane, Refused, TLSFacts
 from handfast.wire.errors import (
     MethodNotAllowedError,
     NotImplementedOperationError,
@@ -170,9 +170,7 @@ class HttpsApplication:
             log.error("an HTTPS request came without the facts of its handshake")
             raise _Forbidden(self._entropy.uuid())
         try:
-            verdict = self._plane.identify_now(facts)
-            if verdict is None:
-                verdict = await self._plane.identify(facts)
+            verdict = self._plane.identify_now(facts) or await self._plane.identify(facts)
         except Exception:
             log.exception("the verdict on an HTTPS request failed")
             trace_id = self._plane.refuse(
@@ -181,6 +179,9 @@ class HttpsApplication:
             raise _Forbidden(trace_id) from None
         if isinstance(verdict, Refused):
             raise _Forbidden(verdict.trace_id)
+        if isinstance(verdict, Awaiting):
+            reason = Reason(ReasonCode.FIRST_CONNECTION_OVER_HTTPS, "devices are registered over MQTT only")
+            raise _Forbidden(self._plane.refuse(Stage.CERTIFICATE, (reason,), facts, verdict))
         return facts, verdict
 
     async def _publish(self, head: HttpRequest, body: RequestBody, facts: TLSFacts, admitted: Admitted) -> None:

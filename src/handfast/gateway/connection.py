@@ -36,7 +36,7 @@ from handfast.gateway.messages import Message
 from handfast.gateway.receiver import CLOSED, JUDGING, OPEN, Receiver, nowhere
 from handfast.gateway.router import Plan, ScopeRouter
 from handfast.printable import printable
-from handfast.seam import Admitted, Refused, TLSFacts
+from handfast.seam import Admitted, Awaiting, Refused, TLSFacts
 
 if TYPE_CHECKING:
     from handfast.core.topics.filter import ParsedFilter
@@ -90,7 +90,7 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         self.facts = facts
         self.slot = -1  # of the wheel
         # identity
-        self.verdict: Admitted | Refused | None = None
+        self.verdict: Admitted | Awaiting | Refused | None = None
         self.admitted: Admitted | None = None
         self.router: ScopeRouter | None = None
         self.connect: Connect | None = None
@@ -478,8 +478,8 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         opening.open_connection(self)
         self.release()
 
-    def identified(self, verdict: Admitted | Refused) -> None:
-        """Steps 2 and 3 of the verdict are done."""
+    def identified(self, verdict: Admitted | Awaiting | Refused) -> None:
+        """Steps 2 and 3 of the verdict are done, or wait for the CONNECT."""
         if self.state == CLOSED:
             return
         self.verdict = verdict
@@ -549,7 +549,12 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
             if tick < self._heard + self._silence:
                 return self._heard + self._silence
             self.gateway.record(
-                self, Stage.PROTOCOL, Reason(ReasonCode.CONNECT_TIMEOUT, "no CONNECT was completed in time")
+                self,
+                Stage.PROTOCOL,
+                Reason(
+                    ReasonCode.CONNECT_TIMEOUT,
+                    "no CONNECT was completed in time" if self.connect is None else "its CONNECT waited too long",
+                ),
             )
             self.close(b"", "CLIENT_ERROR")
             return 0

@@ -14,6 +14,7 @@ from handfast.core.identity.refusal import Reason, ReasonCode, Stage
 from handfast.core.mqtt.properties import Where, decode_block
 from handfast.core.mqtt.reasons import Code
 from handfast.core.topics.name import name_problem
+from handfast.gateway import awaiting
 from handfast.gateway.connection import MQTTConnection
 from handfast.gateway.keepalive import TICKS_PER_SECOND, Wheel, ticks
 from handfast.gateway.limits import GatewayLimits
@@ -45,7 +46,6 @@ class Gateway:
         "_connections",
         "_dropped",
         "_entropy",
-        "_identifying",
         "_lingering",
         "_loop",
         "_meter",
@@ -63,6 +63,7 @@ class Gateway:
         "closing",
         "dirty",
         "explain",
+        "identifying",
         "limits",
         "plane",
         "received0",
@@ -119,7 +120,7 @@ class Gateway:
         self._routers: dict[Scope, ScopeRouter] = {}
         self._principals: dict[tuple[Scope, CertificateId], set[MQTTConnection]] = {}
         self._connections: set[MQTTConnection] = set()
-        self._identifying: dict[MQTTConnection, bool] = {}  # True: something changed meanwhile, ask again
+        self.identifying: dict[MQTTConnection, bool] = {}  # True: something changed meanwhile, ask again
         self._tasks: set[asyncio.Task[None]] = set()
         self._dropped: dict[str, int] = {}
         self._retained = RetainedGate(sessions, clock, meter, self.spawn)
@@ -145,29 +146,14 @@ class Gateway:
         try:
             verdict = self.plane.identify_now(facts)
         except Exception:
-            verdict = self._broken("identify_now", facts)
+            verdict = self.broken("identify_now", facts)
         if verdict is not None:
             connection.identified(verdict)
         else:
-            self._identifying[connection] = False
-            self.spawn(self._identify(connection))
+            self.spawn(awaiting.identify(connection))
         return connection
 
-    async def _identify(self, connection: MQTTConnection) -> None:
-        verdict: Admitted | Refused
-        while True:
-            self._identifying[connection] = False
-            try:
-                verdict = await self.plane.identify(connection.facts)
-            except Exception:
-                verdict = self._broken("identify", connection.facts)
-            # A change that came while the answer was on its way may have made it wrong.
-            if not self._identifying.get(connection, False):
-                break
-        self._identifying.pop(connection, None)
-        connection.identified(verdict)
-
-    def _broken(self, what: str, facts: TLSFacts) -> Refused:
+    def broken(self, what: str, facts: TLSFacts) -> Refused:
         """A raise of the plane refuses; the log has everything, the peer nothing."""
         _log.exception("the plane raised", extra={"call": what})
         try:
@@ -184,7 +170,7 @@ class Gateway:
         try:
             return self.plane.connect(connection.facts, admitted, request)
         except Exception:
-            return self._broken("connect", connection.facts)
+            return self.broken("connect", connection.facts)
 
     def may_connect(self, scope: Scope, client_id: str) -> bool:
         """Whether the quota of CONNECT packets per client id leaves room for this one."""
@@ -245,8 +231,8 @@ class Gateway:
     def left(self, connection: MQTTConnection, was_open: bool, reason: str) -> None:
         """The connection is over: out of every table, its Will where policy still allows it."""
         self._connections.discard(connection)
-        if self._identifying:
-            self._identifying.pop(connection, None)
+        if self.identifying:
+            self.identifying.pop(connection, None)
         admitted = connection.admitted
         if admitted is None:
             return
@@ -423,9 +409,9 @@ class Gateway:
 
     def disconnect_principal(self, scope: Scope, certificate_id: CertificateId, reason: str) -> int:
         """Every session of the certificate is cut; how many there were, those before their CONNECT included."""
-        for connection in self._identifying:
+        for connection in self.identifying:
             if connection.facts.certificate_id == certificate_id:
-                self._identifying[connection] = True
+                self.identifying[connection] = True
         live = list(self._principals.get((scope, certificate_id), ()))
         for connection in live:
             connection.cut(Code.NOT_AUTHORIZED, reason)
@@ -473,8 +459,8 @@ class Gateway:
         """Every plan is made anew; publishers notice by their Authorizer's version."""
         for router in self._routers.values():
             router.forget_plans()
-        for connection in self._identifying:
-            self._identifying[connection] = True
+        for connection in self.identifying:
+            self.identifying[connection] = True
 
     # time
 

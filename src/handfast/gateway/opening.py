@@ -11,7 +11,8 @@ from handfast.core.mqtt.properties import Properties, Property
 from handfast.core.mqtt.reasons import Code
 from handfast.core.topics.reserved import TopicClass, classify_topic
 from handfast.errors import ProtocolViolation
-from handfast.seam import ConnectRequest, Refused
+from handfast.gateway import awaiting
+from handfast.seam import Awaiting, ConnectRequest, Refused
 
 if TYPE_CHECKING:
     from handfast.gateway.connection import MQTTConnection
@@ -24,7 +25,7 @@ def open_connection(connection: MQTTConnection) -> None:
     verdict = connection.verdict
     assert packet is not None
     assert verdict is not None
-    connection.client_id = packet.client_id or gateway.assigned_client_id()
+    connection.client_id = packet.client_id or connection.client_id or gateway.assigned_client_id()
     if isinstance(verdict, Refused):
         gateway.plane.refused_client(verdict, connection.client_id)
         connection.refuse_connect(verdict.trace_id)
@@ -38,18 +39,18 @@ def open_connection(connection: MQTTConnection) -> None:
             )
             return
     persistent = wants_session(packet)
-    answer = gateway.ask_connect(
-        connection,
-        verdict,
-        ConnectRequest(
-            client_id=connection.client_id,
-            protocol_version=packet.version,
-            persistent=persistent,
-            will_topic=will.topic if will is not None else None,
-            will_retain=will is not None and will.retain,
-            username=packet.username,
-        ),
+    request = ConnectRequest(
+        client_id=connection.client_id,
+        protocol_version=packet.version,
+        persistent=persistent,
+        will_topic=will.topic if will is not None else None,
+        will_retain=will is not None and will.retain,
+        username=packet.username,
     )
+    if isinstance(verdict, Awaiting):
+        awaiting.provision(connection, verdict, request)
+        return
+    answer = gateway.ask_connect(connection, verdict, request)
     if isinstance(answer, Refused):
         connection.refuse_connect(answer.trace_id)
         return

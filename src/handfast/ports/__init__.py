@@ -45,6 +45,7 @@ from handfast.core.identity.things import BillingGroupRecord, ThingEdit, ThingTy
 from handfast.errors import StoreConflict
 from handfast.ports.fleet import FleetStore
 from handfast.ports.hooks import HookStore
+from handfast.ports.just_in_time import JustInTimeStore
 from handfast.ports.policies import PolicyStore
 from handfast.ports.provisioning import ProvisioningStore, ProvisioningTemplateStore
 from handfast.ports.thing_groups import ThingGroupStore
@@ -88,7 +89,11 @@ class Store(
     ProvisioningStore,
     HookStore,
     ProvisioningTemplateStore,
+<<<<<<< HEAD
     FleetStore,
+=======
+    JustInTimeStore,
+>>>>>>> 0b4dc8c (Just-in-time registration: a registered CA's devices are registered at their first CONNECT)
     Protocol,
 ):
     """

@@ -27,6 +27,11 @@ AWS_LOG_REASON: dict[ReasonCode, str] = {
     ReasonCode.CERTIFICATE_INACTIVE: "DEVICE_CERTIFICATE_INACTIVE",
     ReasonCode.CERTIFICATE_PENDING_ACTIVATION: "DEVICE_CERTIFICATE_INACTIVE",
     ReasonCode.CERTIFICATE_PENDING_TRANSFER: "DEVICE_CERTIFICATE_INACTIVE",
+    ReasonCode.CERTIFICATE_JUST_REGISTERED: "DEVICE_CERTIFICATE_INACTIVE",
+    ReasonCode.CERTIFICATE_JUST_PROVISIONED: "DEVICE_CERTIFICATE_INACTIVE",
+    ReasonCode.PROVISIONING_FAILED: "DEVICE_CERTIFICATE_INACTIVE",
+    ReasonCode.FIRST_CONNECTION_OVER_HTTPS: "DEVICE_CERTIFICATE_NOT_REGISTERED",
+    ReasonCode.CERTIFICATE_TRANSFERRED: "DEVICE_CERTIFICATE_NOT_REGISTERED",
     ReasonCode.CERTIFICATE_REVOKED: "DEVICE_CERTIFICATE_REVOKED",
     ReasonCode.ENDPOINT_OF_ANOTHER_ACCOUNT: "SNI_MISUSED",
     ReasonCode.CERTIFICATE_KEY_REFUSED: "NOT_AUTHENTICATED",
@@ -191,6 +196,47 @@ _TEXTS: dict[ReasonCode, tuple[str, str]] = {
     _CODES.CERTIFICATE_EXTENSION_REFUSED: (
         "The certificate has a critical extension that is not evaluated here, which forbids using it.",
         "Issue it again without that extension, or with the extension not critical.",
+    ),
+    # --- first connections
+    _CODES.CERTIFICATE_JUST_REGISTERED: (
+        "The certificate was registered (PENDING_ACTIVATION) at this connection, because a registered CA that "
+        "registers by itself signed it; the connection is closed, and the device may come back.",
+        "Activate it (`aws iot update-certificate --certificate-id {certificate_id} --new-status ACTIVE`) and attach a "
+        "policy (`aws iot attach-policy --policy-name NAME --target "
+        "arn:aws:iot:{region}:{account}:cert/{certificate_id}`), or let a rule do so on "
+        "$aws/events/certificates/registered/#. A provisioning template on the CA does both at the first connection.",
+    ),
+    _CODES.CERTIFICATE_JUST_PROVISIONED: (
+        "The device was provisioned at this connection, and the server runs with --jitp aws: as AWS IoT does, it "
+        "closes the first connection.",
+        "Let the device connect again; nothing else is needed.",
+    ),
+    _CODES.PROVISIONING_FAILED: (
+        "The template of the CA that signed the certificate could not be carried out for this device; the detail says "
+        "which resource failed and why. The certificate stays PENDING_ACTIVATION.",
+        "See `handfast provisioning runs --certificate {certificate_id}`, put right what it names, and let the device "
+        "connect again, or `handfast provisioning retry {certificate_id}`.",
+    ),
+    _CODES.FIRST_CONNECTION_OVER_HTTPS: (
+        "A registered CA vouches for the certificate, but devices are registered at their first MQTT connection only.",
+        "Let the device connect over MQTT once, or register the certificate: `aws iot register-certificate "
+        "--certificate-pem file://certificate.pem --set-as-active`.",
+    ),
+    _CODES.CA_DOES_NOT_REGISTER: (
+        "A registered CA signed the certificate, but the CA does not register devices by itself at the moment.",
+        "If it should: `aws iot update-ca-certificate --certificate-id CA_CERTIFICATE_ID --new-status ACTIVE "
+        "--new-auto-registration-status ENABLE`.",
+    ),
+    _CODES.CA_DOES_NOT_VOUCH: (
+        "No registered CA may vouch for the certificate, although one bears the name of its issuer; the detail says "
+        "why.",
+        "Register the CA that signed the certificate itself, not one above it; let only one CA certificate of a name "
+        "and key register devices by itself; a CA has to be inside its validity and its constraints.",
+    ),
+    _CODES.CERTIFICATE_TRANSFERRED: (
+        "The certificate was transferred to another account, and may not register itself back.",
+        "Connect to the endpoint of the account that has it now. If it should come back: register it here on purpose, "
+        "or lift the mark with `handfast cert forget {certificate_id}`.",
     ),
     # --- protocol
     _CODES.FIRST_PACKET_NOT_CONNECT: (

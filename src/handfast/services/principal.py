@@ -155,6 +155,7 @@ class Principal:
         "admitted",
         "admitted_at",
         "broken_rules",
+        "ca_certificate_id",
         "default_mode",
         "groups",
         "key",
@@ -182,6 +183,7 @@ class Principal:
         self.usable = self.account_enabled and self.status is CertificateStatus.ACTIVE
         self.not_before = certificate.not_before.timestamp()
         self.not_after = certificate.not_after.timestamp()
+        self.ca_certificate_id = certificate.ca_certificate_id
         self.default_mode = certificate.mode is CertificateMode.DEFAULT
         self.things: tuple[AttachedThing, ...] = record.things
         self.slots = slots
@@ -194,6 +196,15 @@ class Principal:
     def valid_at(self, now: float) -> bool:
         """Whether the epoch second `now` is inside the validity, whose last whole second counts (RFC 5280 §4.1.2.5)."""
         return self.not_before <= now < self.not_after + 1
+
+    @property
+    def waits_for_activation(self) -> bool:
+        """Registered by an earlier connection on the word of a CA; one that fleet provisioning made has no CA."""
+        return (
+            self.status is CertificateStatus.PENDING_ACTIVATION
+            and self.ca_certificate_id is not None
+            and self.account_enabled
+        )
 
     def policies_for(self, client_id: str | None) -> list[Policy]:
         """

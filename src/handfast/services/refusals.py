@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol
 from handfast.core.identity.ids import AccountId
 from handfast.core.identity.refusal import Reason, Refusal
 from handfast.ports import Clock, Entropy
+from handfast.services.rates import Bucket, source_of
 
 log = logging.getLogger(__name__)
 
@@ -45,40 +46,12 @@ class RefusalArchive(Protocol):
     def append(self, refusal: Refusal) -> None: ...
 
 
-class _Bucket:
-    """A token bucket."""
-
-    __slots__ = ("_at", "_burst", "_rate", "_tokens")
-
-    def __init__(self, burst: float, rate: float, now: float) -> None:
-        self._burst = burst
-        self._rate = rate
-        self._tokens = burst
-        self._at = now
-
-    def available(self, now: float) -> bool:
-        """Whether there is a token."""
-        if now > self._at:
-            self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
-            self._at = now
-        return self._tokens >= 1.0
-
-    def take(self) -> None:
-        """A token is gone."""
-        self._tokens -= 1.0
-
-    def full(self, now: float) -> bool:
-        """Whether it is as good as new."""
-        self.available(now)
-        return self._tokens >= self._burst
-
-
 class _Source:
     """One address: its rate, its part of the record, and what was only counted."""
 
     __slots__ = ("bucket", "bytes", "first_suppressed_at", "last_suppressed", "numbers", "one_account", "suppressed")
 
-    def __init__(self, bucket: _Bucket) -> None:
+    def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
         self.numbers: deque[int] = deque()
         self.bytes = 0
@@ -127,7 +100,7 @@ class RefusalLog:
         self._bytes = 0
         self._number = 0
         self._sources: dict[str, _Source] = {}
-        self._all = _Bucket(BURST_OF_ALL, PER_SECOND_OF_ALL, clock.monotonic())
+        self._all = Bucket(BURST_OF_ALL, PER_SECOND_OF_ALL, clock.monotonic())
         self.dropped = 0
         """Refusals that were counted only, since the start."""
         loaded: dict[tuple[str, str, str | None], Refusal] = {}
@@ -145,7 +118,7 @@ class RefusalLog:
 
     def suppressing(self, address: str) -> bool:
         """Whether a refusal of this address would only be counted just now."""
-        source = self._sources.get(_source_of(address))
+        source = self._sources.get(source_of(address))
         now = self._clock.monotonic()
         return not self._all.available(now) or (source is not None and not source.bucket.available(now))
 
@@ -204,7 +177,7 @@ class RefusalLog:
     # --- keeping ----------------------------------------------------------------------------------------------
 
     def _record(self, refusal: Refusal) -> None:
-        source = self._source(_source_of(refusal.address))
+        source = self._source(source_of(refusal.address))
         now = self._clock.monotonic()
         if not source.bucket.available(now) or not self._all.available(now):
             self.dropped += 1
@@ -254,7 +227,7 @@ class RefusalLog:
             self._on_record(refusal)
 
     def _keep(self, refusal: Refusal) -> None:
-        name = _source_of(refusal.address)
+        name = source_of(refusal.address)
         source = self._source(name)
         size = _size(refusal)
         self._number += 1
@@ -282,7 +255,7 @@ class RefusalLog:
         if source is None:
             if len(self._sources) >= MAX_ADDRESSES:
                 self._forget_sources()
-            source = self._sources[name] = _Source(_Bucket(self._burst, self._per_second, self._clock.monotonic()))
+            source = self._sources[name] = _Source(Bucket(self._burst, self._per_second, self._clock.monotonic()))
         return source
 
     def _forget_sources(self) -> None:
@@ -339,19 +312,6 @@ def _normal_address(text: str) -> str | None:
         return str(ipaddress.ip_address(text.removeprefix("[").removesuffix("]")))
     except ValueError:
         return None
-
-
-def _source_of(address: str) -> str:
-    """Whom a rate belongs to: the address, or the 64-bit network that one IPv6 host commands."""
-    if ":" not in address:
-        return address
-    try:
-        parsed = ipaddress.IPv6Address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.IPv6Address(int(parsed) >> 64 << 64))
 
 
 def _size(refusal: Refusal) -> int:

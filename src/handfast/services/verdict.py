@@ -8,7 +8,6 @@ that was found. An error of ours refuses.
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 import ipaddress
 import logging
@@ -16,16 +15,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol, TypeVar
 
-from cryptography import x509
-
 from handfast.core.identity.ids import AccountId, CertificateId, Scope
 from handfast.core.identity.records import CertificateStatus, EndpointRecord
 from handfast.core.identity.refusal import Reason, ReasonCode, Stage
-from handfast.core.pki import keys
 from handfast.core.policy.actions import Action
 from handfast.ports import Clock, Store
-from handfast.seam import Admitted, Authorizer, ConnectRequest, Refused, TLSFacts
+from handfast.seam import Admitted, Authorizer, Awaiting, ConnectRequest, Refused, TLSFacts
 from handfast.services.authorization import NO_DECISIONS, Decisions, PolicyAuthorizer
+from handfast.services.certificate_rules import broken_rules, instant, key_too_new, rule_reason
 from handfast.services.principals import Key, Principal, PrincipalCache
 from handfast.services.recording import Recorder
 
@@ -64,6 +61,16 @@ class Arrivals(Protocol):
 
     def awaits(self, key: Key) -> bool: ...
     def arrived(self, key: Key, address: str) -> None: ...
+
+
+class FirstConnections(Protocol):
+    """What becomes of certificates that only a registered CA vouches for (services.just_in_time)."""
+
+    async def awaited(
+        self, scope: Scope, domain_name: str, facts: TLSFacts, principal: Principal | None
+    ) -> Awaiting | tuple[Reason, ...]: ...
+    async def why_not(self, scope: Scope, der: bytes) -> tuple[Reason, ...]: ...
+    async def settle(self, facts: TLSFacts, awaiting: Awaiting) -> tuple[Reason, ...]: ...
 
 
 class _AwaitedPublisher(PolicyAuthorizer):
@@ -137,6 +144,7 @@ class Verdict:
         local_names: Iterable[str] = ("localhost", "127.0.0.1", "::1"),
         lenient_sni: bool = True,
         issuer_scope: IssuerScope | None = None,
+        first_connections: FirstConnections | None = None,
         arrivals: Arrivals | None = None,
         decisions: ConnectionDecisions | None = None,
     ) -> None:
@@ -146,6 +154,7 @@ class Verdict:
             first_account: Whose endpoint the local names stand for in the end.
             local_names: Local names and `--server-name`s; stand-ins when `lenient_sni`.
             issuer_scope: None where no CAs are registered.
+            first_connections: Settles certificates that nobody registered; None: they are refused.
             arrivals: Told when a certificate that it awaits was let in.
             decisions: Told what policies decide; None: nothing is kept.
         """
@@ -158,6 +167,7 @@ class Verdict:
         self._first = Scope(first_account, region)
         self._local_names = frozenset(map(normal_name, local_names)) if lenient_sni else frozenset()
         self._issuer_scope = issuer_scope
+        self._first_connections = first_connections
         self._arrivals = arrivals
         self._decisions = decisions
         # The DEFAULT registration of a certificate, or None for none; kept only for certificates that were admitted.
@@ -182,11 +192,14 @@ class Verdict:
             principal = self._principals.get((place.scope, facts.certificate_id))
             if principal is None:
                 return None
-            return self._admit(principal, place, facts) or self._refuse_certificate(principal, place.scope, facts)
+            admitted = self._admit(principal, place, facts)
+            if admitted is None and principal.waits_for_activation:
+                return None
+            return admitted or self._refuse_certificate(principal, place.scope, facts)
         except Exception as error:
             return self._internal(Stage.CERTIFICATE, facts, error)
 
-    async def identify(self, facts: TLSFacts) -> Admitted | Refused:
+    async def identify(self, facts: TLSFacts) -> Admitted | Awaiting | Refused:
         """The verdict, with whatever has to be read."""
         try:
             before = self._registrations
@@ -196,11 +209,56 @@ class Verdict:
                 return Refused(trace)
             principal = await self._load((place.scope, facts.certificate_id))
             if principal is None:
-                return await self._refuse_unregistered(place, facts)
+                return await self._unregistered(place, facts)
             self._remember_default(facts, place.scope, before)
-            return self._admit(principal, place, facts) or self._refuse_certificate(principal, place.scope, facts)
+            admitted = self._admit(principal, place, facts)
+            if admitted is not None:
+                return admitted
+            awaited = await self._awaited(place, facts, principal)
+            if isinstance(awaited, Awaiting):
+                return awaited
+            return self._refuse_certificate(principal, place.scope, facts, awaited)
         except Exception as error:
             return self._internal(Stage.CERTIFICATE, facts, error)
+
+    async def _awaited(
+        self, place: _Place, facts: TLSFacts, principal: Principal | None
+    ) -> Awaiting | tuple[Reason, ...]:
+        """Whether a CONNECT may register it or settle what it waits for; else what the record says about that."""
+        if self._first_connections is None or key_too_new(facts):
+            return ()
+        return await self._first_connections.awaited(place.scope, place.domain_name, facts, principal)
+
+    async def _unregistered(self, place: _Place, facts: TLSFacts) -> Awaiting | Refused:
+        awaited = await self._awaited(place, facts, None)
+        if isinstance(awaited, Awaiting):
+            return awaited
+        if not awaited and self._first_connections is not None and self._recorder.worth_examining(facts.peer_address):
+            awaited = await self._first_connections.why_not(place.scope, facts.certificate_der)
+        return await self._refuse_unregistered(place, facts, awaited)
+
+    async def provision(self, facts: TLSFacts, awaiting: Awaiting, request: ConnectRequest) -> Admitted | Refused:
+        """The verdict on a certificate that was awaited, once what its first connection brings about has happened."""
+        try:
+            return await self._provision(facts, awaiting, request)
+        except Exception as error:
+            return self._internal(Stage.CERTIFICATE, facts, error, awaiting.scope)
+
+    async def _provision(self, facts: TLSFacts, awaiting: Awaiting, request: ConnectRequest) -> Admitted | Refused:
+        if self._first_connections is None:
+            raise RuntimeError("an awaited certificate without anything that settles it")
+        scope = awaiting.scope
+        reasons = await self._first_connections.settle(facts, awaiting)
+        place = _Place(scope, awaiting.domain_name)
+        if reasons and reasons[0].code is ReasonCode.ENDPOINT_OF_ANOTHER_ACCOUNT:
+            return await self._refuse_unregistered(place, facts, ())
+        if reasons:
+            client_id = request.client_id
+            return Refused(self._recorder.record(Stage.CERTIFICATE, reasons, facts, scope, client_id=client_id))
+        principal = await self._load((scope, facts.certificate_id))
+        if principal is None:
+            return await self._refuse_unregistered(place, facts, ())
+        return self._admit(principal, place, facts) or self._refuse_certificate(principal, scope, facts)
 
     def _naming(self, facts: TLSFacts) -> tuple[_Naming, str, Scope | None]:
         if facts.sni is None:
@@ -265,14 +323,17 @@ class Verdict:
     async def _without_server_name(self, facts: TLSFacts) -> _NotPlaced:
         found = await self._registered_in(facts, self._region, besides=None)
         if not found:
+            signed_in = self._issuer_scope(facts.certificate_der) if self._issuer_scope is not None else None
+            first = "no server name was sent, and a first connection has to name the endpoint of the CA's account"
             reasons = (
+                *((Reason(ReasonCode.SNI_REQUIRED, first),) if signed_in is not None else ()),
                 Reason(
                     ReasonCode.CERTIFICATE_NOT_REGISTERED,
                     f"no server name was sent, and the certificate has no DEFAULT-mode registration in {self._region}",
                 ),
                 *self._certificate_reasons(facts),
             )
-            return _NotPlaced(reasons)
+            return _NotPlaced(reasons, signed_in)
         reason = Reason(
             ReasonCode.SNI_REQUIRED,
             "no server name was sent, and the certificate is registered in SNI_ONLY mode: the endpoint's name has to "
@@ -312,10 +373,10 @@ class Verdict:
         """Step 3 from what is in memory; None: refused."""
         now = self._clock.now().timestamp()
         if principal.broken_rules is None:
-            principal.broken_rules = tuple(_broken_rules(facts.certificate_der))
+            principal.broken_rules = tuple(broken_rules(facts.certificate_der))
         if principal.broken_rules or not principal.usable or not principal.valid_at(now):
             return None
-        if _key_too_new(facts):
+        if key_too_new(facts):
             return None
         principal.admitted_at = self._clock.monotonic()
         admitted = principal.admitted
@@ -327,15 +388,19 @@ class Verdict:
 
     # --- refusals of steps 2 and 3 ----------------------------------------------------------------------------
 
-    def _refuse_certificate(self, principal: Principal, scope: Scope, facts: TLSFacts) -> Refused:
-        reasons = self._standing(principal)
-        if _key_too_new(facts):
+    def _refuse_certificate(
+        self, principal: Principal, scope: Scope, facts: TLSFacts, further: tuple[Reason, ...] = ()
+    ) -> Refused:
+        reasons = (*self._standing(principal), *further)
+        if key_too_new(facts):
             reasons += (Reason(ReasonCode.CLIENT_KEY_UNUSABLE, "an RSASSA-PSS key was used with TLS 1.2"),)
         return Refused(self._recorder.record(Stage.CERTIFICATE, reasons, facts, scope))
 
-    async def _refuse_unregistered(self, place: _Place, facts: TLSFacts) -> Refused:
+    async def _refuse_unregistered(self, place: _Place, facts: TLSFacts, further: tuple[Reason, ...]) -> Refused:
+        """`further`: what was found about registering it at its first connection."""
         others = await self._registered_in(facts, place.scope.region, besides=place.scope)
-        certificate = self._certificate_reasons(facts)
+        broken = self._certificate_reasons(facts)
+        certificate = tuple(dict.fromkeys((*further, *broken)))
         where = f"account {place.scope.account} in {place.scope.region}"
         not_registered = Reason(ReasonCode.CERTIFICATE_NOT_REGISTERED, f"not registered in {where}")
         if not others:
@@ -350,7 +415,7 @@ class Verdict:
             ReasonCode.ENDPOINT_OF_ANOTHER_ACCOUNT, "the device asked for an endpoint that is not this account's"
         )
         for scope in others[:4]:
-            self._recorder.record(Stage.ACCOUNT, (theirs, *certificate), facts, scope, trace_id=trace)
+            self._recorder.record(Stage.ACCOUNT, (theirs, *broken), facts, scope, trace_id=trace)
         return Refused(trace)
 
     async def _registered_in(self, facts: TLSFacts, region: str, *, besides: Scope | None) -> list[Scope]:
@@ -369,7 +434,7 @@ class Verdict:
         """What is wrong with a certificate that is not registered, besides that."""
         if not self._recorder.worth_examining(facts.peer_address):
             return ()
-        return tuple(_reason(*broken) for broken in _broken_rules(facts.certificate_der, now=self._clock.now()))
+        return tuple(rule_reason(*broken) for broken in broken_rules(facts.certificate_der, now=self._clock.now()))
 
     def _standing(self, principal: Principal | None) -> tuple[Reason, ...]:
         """Every reason why the principal may not be connected at this moment; empty when it may."""
@@ -385,11 +450,11 @@ class Verdict:
             reasons.append(Reason(ReasonCode.ACCOUNT_DISABLED, f"account {principal.key[0].account} is disabled"))
         if now < principal.not_before:
             reasons.append(
-                Reason(ReasonCode.CERTIFICATE_NOT_YET_VALID, f"it is not valid before {_instant(principal.not_before)}")
+                Reason(ReasonCode.CERTIFICATE_NOT_YET_VALID, f"it is not valid before {instant(principal.not_before)}")
             )
         if not principal.valid_at(max(now, principal.not_before)):
-            reasons.append(Reason(ReasonCode.CERTIFICATE_EXPIRED, f"it expired at {_instant(principal.not_after)}"))
-        reasons.extend(_reason(*broken) for broken in principal.broken_rules or ())
+            reasons.append(Reason(ReasonCode.CERTIFICATE_EXPIRED, f"it expired at {instant(principal.not_after)}"))
+        reasons.extend(rule_reason(*broken) for broken in principal.broken_rules or ())
         return tuple(reasons)
 
     def _internal(self, stage: Stage, facts: TLSFacts | None, error: Exception, scope: Scope | None = None) -> Refused:
@@ -508,7 +573,7 @@ class Verdict:
         stage: Stage,
         reasons: tuple[Reason, ...],
         facts: TLSFacts | None,
-        admitted: Admitted | None = None,
+        admitted: Admitted | Awaiting | None = None,
         *,
         address: str = "",
         client_id: str | None = None,
@@ -522,43 +587,3 @@ class Verdict:
         return self._recorder.record(
             stage, reasons, facts, scope, address=address, client_id=client_id, resource=resource, details=details
         )
-
-
-_RULE_REASONS = {
-    "validity_not_yet": ReasonCode.CERTIFICATE_NOT_YET_VALID,
-    "validity_expired": ReasonCode.CERTIFICATE_EXPIRED,
-    "validity_order": ReasonCode.CERTIFICATE_EXPIRED,
-    "extension_critical": ReasonCode.CERTIFICATE_EXTENSION_REFUSED,
-}
-_RSASSA_PSS = bytes.fromhex("06092a864886f70d01010a")
-"""The OBJECT IDENTIFIER id-RSASSA-PSS; it names a key or a signature."""
-
-
-def _broken_rules(der: bytes, now: dt.datetime | None = None) -> list[tuple[str, str]]:
-    """The rules of `core.pki.keys` that the certificate breaks, with a sentence each."""
-    try:
-        return [(rule, message) for rule, message in keys.refusals(x509.load_der_x509_certificate(der), now=now)]
-    except Exception as error:
-        return [("key_unreadable", f"The certificate cannot be read ({type(error).__name__}).")]
-
-
-def _key_too_new(facts: TLSFacts) -> bool:
-    """Whether an id-RSASSA-PSS key was used in TLS 1.2, where AWS IoT refuses it: it would fail the device there."""
-    if facts.version != "TLSv1.2" or _RSASSA_PSS not in facts.certificate_der:
-        return False
-    return keys.is_pss_only(x509.load_der_x509_certificate(facts.certificate_der))
-
-
-def _reason(rule: str, message: str) -> Reason:
-    code = _RULE_REASONS.get(rule)
-    if code is None:
-        code = (
-            ReasonCode.CERTIFICATE_SIGNATURE_REFUSED
-            if rule.startswith("signature_")
-            else ReasonCode.CERTIFICATE_KEY_REFUSED
-        )
-    return Reason(code, message)
-
-
-def _instant(epoch_s: float) -> str:
-    return f"{dt.datetime.fromtimestamp(epoch_s, dt.UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, insert, select, update
 
 from handfast.core.identity.ids import AccountId, CertificateId, Scope
 from handfast.core.identity.records import (
@@ -152,8 +152,11 @@ def by_expiry_page(
 
 
 def default_of_region(connection: Connection, region: str) -> list[CACertificateRecord]:
-    query = _SELECT.where(_C.region == region, _C.mode == CertificateMode.DEFAULT.value)
-    return [_record(row) for row in connection.execute(query)]
+    return matching(connection, _C.region == region, _C.mode == CertificateMode.DEFAULT.value)
+
+
+def matching(connection: Connection, *conditions: ColumnElement[bool]) -> list[CACertificateRecord]:
+    return [_record(row) for row in connection.execute(_SELECT.where(*conditions))]
 
 
 def is_active(connection: Connection, scope: Scope, certificate_id: CertificateId) -> bool:

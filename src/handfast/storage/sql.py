@@ -61,6 +61,7 @@ from handfast.storage.secretbox import SecretBox
 from handfast.storage.sql_fleet import FleetOperations
 from handfast.storage.sql_groups import GroupOperations
 from handfast.storage.sql_hooks import HookOperations
+from handfast.storage.sql_just_in_time import JustInTimeOperations
 from handfast.storage.sql_provisioning import ProvisioningOperations
 from handfast.storage.sql_templates import TemplateOperations
 from handfast.storage.sql_thing_types import ThingTypeOperations
@@ -72,7 +73,16 @@ _SQLITE_SCHEME = "sqlite:///"
 
 
 class SQLStore(
+<<<<<<< HEAD
     ThingTypeOperations, GroupOperations, ProvisioningOperations, HookOperations, TemplateOperations, FleetOperations
+=======
+    ThingTypeOperations,
+    GroupOperations,
+    ProvisioningOperations,
+    HookOperations,
+    TemplateOperations,
+    JustInTimeOperations,
+>>>>>>> 0b4dc8c (Just-in-time registration: a registered CA's devices are registered at their first CONNECT)
 ):
     """The registry on SQLAlchemy Core. Make one with `open`; it owns its directory until `close`."""
 

@@ -1,8 +1,8 @@
 """
 Chains: verified link by link when they are loaded, and every way up from a leaf through cross-certificates.
 
-Signatures, names, key identifiers, basic constraints, key usage and validity are checked. Policies
-and name constraints do not occur in our chains and are not evaluated.
+Signatures, names, key identifiers, basic constraints, key usage, the issuer's name constraints and validity are
+checked. Name constraints are those of the direct issuer: in our own chains there are none. Policies are not evaluated.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from handfast.core.pki.keys import BrokenRule, validity_refusals
+from handfast.core.pki.name_constraints import name_refusals
 from handfast.core.pki.names import display
 
 MAX_PATH_LENGTH = 8
@@ -84,6 +85,7 @@ def link_refusals(cert: x509.Certificate, issuer: x509.Certificate, *, cas_below
             say("chain_key_usage", "the issuer's key may not sign certificates.")
     except x509.ExtensionNotFound:
         pass  # RFC 5280 §6.1.4 (n): only checked where it is present
+    broken += name_refusals(cert, issuer)
     if not signed_by(cert, issuer):
         say("chain_signature", "the signature is not the issuer's.")
     return tuple(broken)

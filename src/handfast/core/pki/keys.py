@@ -58,15 +58,16 @@ _CRITICAL = frozenset(
 )
 
 
-def refusals(cert: x509.Certificate, *, now: dt.datetime | None = None) -> tuple[BrokenRule, ...]:
+def refusals(cert: x509.Certificate, *, now: dt.datetime | None = None, issues: bool = False) -> tuple[BrokenRule, ...]:
     """
     Every rule that a device certificate breaks; empty when it may be registered and used.
 
     Args:
         cert: Any certificate that the parser could read.
         now: When given, the certificate must be inside its validity at that instant too.
+        issues: It is judged as that of a CA: name constraints in it are obeyed where it signed.
     """
-    broken = [*public_key_refusals(cert), *signature_refusals(cert), *extension_refusals(cert)]
+    broken = [*public_key_refusals(cert), *signature_refusals(cert), *extension_refusals(cert, issues=issues)]
     if now is not None:
         broken += validity_refusals(cert, now)
     return tuple(broken)
@@ -128,12 +129,14 @@ def signature_refusals(signed: x509.Certificate | x509.CertificateSigningRequest
     )
 
 
-def extension_refusals(cert: x509.Certificate) -> tuple[BrokenRule, ...]:
+def extension_refusals(cert: x509.Certificate, *, issues: bool = False) -> tuple[BrokenRule, ...]:
     """
     Every critical extension that is not understood here, as RFC 5280 §4.2 demands.
 
-    nameConstraints and the policy constraints are among them: they are known, and not evaluated.
+    The policy constraints are among them: they are known, and not evaluated; so are nameConstraints unless the
+    certificate is judged as that of a CA (`issues`), whose direct signatures `chain.link_refusals` holds to them.
     """
+    understood = _CRITICAL | {ExtensionOID.NAME_CONSTRAINTS} if issues else _CRITICAL
     return tuple(
         BrokenRule(
             "extension_critical",
@@ -141,7 +144,7 @@ def extension_refusals(cert: x509.Certificate) -> tuple[BrokenRule, ...]:
             "certificate cannot be used (RFC 5280 §4.2).",
         )
         for each in cert.extensions
-        if each.critical and each.oid not in _CRITICAL
+        if each.critical and each.oid not in understood
     )
 
 

@@ -39,7 +39,7 @@ def ca_refusals(ca: x509.Certificate, *, now: dt.datetime) -> tuple[BrokenRule, 
             broken.append(BrokenRule("chain_key_usage", "Its keyUsage does not allow it to sign certificates."))
     except x509.ExtensionNotFound:
         pass  # RFC 5280 §6.1.4 (n): only checked where it is present
-    return (*broken, *refusals(ca))
+    return (*broken, *refusals(ca, issues=True))
 
 
 def possession_refusals(
