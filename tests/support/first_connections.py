@@ -159,7 +159,7 @@ class FirstConnections:
         verdict = await self.connect(who, sni, **facts)
         if isinstance(verdict, Admitted):
             return []
-        (refusal, *_) = self.refusals.query(verdict.trace_id, None, 9)
+        (*_, refusal) = self.refusals.query(verdict.trace_id, None, 9)  # what other accounts see of it comes later
         return [reason.code.value for reason in refusal.reasons]
 
     async def registered(self, who: Device, scope: Scope = SCOPE) -> CertificateRecord | None:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.support.first_connections import FIRST, SECOND, FirstConnections, first_connections, presented
 from tests.support.own_ca import DAY, OwnCA, named
+from tests.support.principals import request
 from tests.support.registry import NOW, OTHER_ACCOUNT, SCOPE, cause, certificate, policy
 
 from handfast.core.identity.records import (
@@ -167,7 +168,7 @@ async def test_a_ca_that_is_switched_off_stops_at_once(world: FirstConnections) 
         awaiting = await world.verdict.identify(facts)
         assert isinstance(awaiting, Awaiting)
         await world.update_ca(ca, status=CACertificateStatus.INACTIVE)
-        refused = await world.verdict.provision(facts, awaiting, None)  # type: ignore[arg-type]
+        refused = await world.verdict.provision(facts, awaiting, request())
         assert not isinstance(refused, Admitted)
         assert ["CA_DOES_NOT_REGISTER"] == [
             reason.code.value for reason in world.refusals.query(refused.trace_id, None, 1)[0].reasons
@@ -208,9 +209,6 @@ async def test_a_ca_that_cannot_be_read_vouches_for_nobody(
         patched.setattr(world.store, "ca_certificate", gone)
         await world.update_ca(ca, auto_registration_status=AutoRegistrationStatus.DISABLE)
         assert UNKNOWN == (await world.codes(presented(ca.issue())))[0]
-
-
-DNS = x509.DNSName
 
 
 def constrained(**trees: list[x509.GeneralName]) -> tuple[tuple[x509.ExtensionType, bool], ...]:
@@ -336,9 +334,7 @@ async def test_a_transferred_one_does_not_register_itself_back(world: FirstConne
         await world.register_ca(ca, OTHER_ACCOUNT, mode=mode)
         assert ["CERTIFICATE_PENDING_TRANSFER"] == await world.codes(who, SECOND), "it waits to be accepted there"
     await world.notify(
-        await store.accept_transfer(
-            OTHER_ACCOUNT, who.certificate_id, status=CertificateStatus.INACTIVE, cause=cause()
-        )
+        await store.accept_transfer(OTHER_ACCOUNT, who.certificate_id, status=CertificateStatus.INACTIVE, cause=cause())
     )
     world.pass_time(1)
     assert ["CERTIFICATE_TRANSFERRED"] == await world.codes(who, FIRST)
