@@ -38,8 +38,8 @@ from handfast.data.https import HttpsApplication
 from handfast.datadir import prepare, write_atomically
 from handfast.decision_record import DecisionRecord
 from handfast.errors import ConfigurationError
-from handfast.fleet_provisioning import start_fleet_provisioning
 from handfast.first_connections import start_just_in_time
+from handfast.fleet_provisioning import start_fleet_provisioning
 from handfast.front import FrontDoor
 from handfast.gateway.gateway import Gateway
 from handfast.gateway.limits import GatewayLimits

@@ -99,11 +99,8 @@ COMPOSITION = frozenset(
         "backups",
         "checking",
         "decision_record",
-<<<<<<< HEAD
         "fleet_provisioning",
-=======
         "first_connections",
->>>>>>> 0b4dc8c (Just-in-time registration: a registered CA's devices are registered at their first CONNECT)
         "front",
         "hooking",
         "listeners",

@@ -89,11 +89,8 @@ class Store(
     ProvisioningStore,
     HookStore,
     ProvisioningTemplateStore,
-<<<<<<< HEAD
     FleetStore,
-=======
     JustInTimeStore,
->>>>>>> 0b4dc8c (Just-in-time registration: a registered CA's devices are registered at their first CONNECT)
     Protocol,
 ):
     """

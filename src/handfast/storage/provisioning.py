@@ -36,14 +36,13 @@ from handfast.errors import ServiceError, StoreConflict
 from handfast.ports import NO_TAGS, Cause, Change
 from handfast.ports.provisioning import Provisioned, ProvisioningOrder
 from handfast.storage import (
-    ca_certificates,
     certificates,
     fleet,
+    just_in_time,
     policies,
     rotations,
     thing_group_members,
     things,
-    tombstones,
 )
 from handfast.storage.journal import gathered
 
@@ -61,7 +60,12 @@ _KINDS = {
     "certificate": FailureKind.CERTIFICATE,
     "status": FailureKind.CERTIFICATE,
     "exclusive": FailureKind.CONFLICT,
+    "account": FailureKind.CERTIFICATE,
+    "ca": FailureKind.CERTIFICATE,
+    "elsewhere": FailureKind.CERTIFICATE,
+    "offered": FailureKind.CERTIFICATE,
     "revoked": FailureKind.CERTIFICATE,
+    "transferred": FailureKind.CERTIFICATE,
     "exists": FailureKind.CERTIFICATE,
     "missing": FailureKind.CERTIFICATE,
 }
@@ -205,21 +209,9 @@ def _require_auto_registration(
     certificate_id: CertificateId,
     resource: str,
 ) -> None:
-    """The CA vouches for unknown devices at this moment, and nobody took this certificate away from the account."""
-    if ca is None or not ca_certificates.registers_by_itself(connection, order.scope, ca):
-        raise _failed(
-            FailureKind.CERTIFICATE,
-            resource,
-            f"CA certificate {ca} is not registered, ACTIVE and auto-registering (autoRegistrationStatus ENABLE)",
-        )
-    reason = tombstones.get(connection, order.scope, certificate_id)
-    if reason is not None:
-        raise _failed(
-            FailureKind.CERTIFICATE,
-            resource,
-            f"Certificate {certificate_id} was {reason} in this account: it may not register itself back; an operator "
-            "can lift that with 'handfast cert forget'",
-        )
+    """The CA vouches for unknown devices at this moment, and nothing is known against this one."""
+    with _as_failure_of(resource):
+        just_in_time.require_vouched(connection, order.scope, certificate_id, ca)
 
 
 def _settle_status(

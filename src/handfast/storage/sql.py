@@ -73,16 +73,13 @@ _SQLITE_SCHEME = "sqlite:///"
 
 
 class SQLStore(
-<<<<<<< HEAD
-    ThingTypeOperations, GroupOperations, ProvisioningOperations, HookOperations, TemplateOperations, FleetOperations
-=======
     ThingTypeOperations,
     GroupOperations,
     ProvisioningOperations,
     HookOperations,
     TemplateOperations,
+    FleetOperations,
     JustInTimeOperations,
->>>>>>> 0b4dc8c (Just-in-time registration: a registered CA's devices are registered at their first CONNECT)
 ):
     """The registry on SQLAlchemy Core. Make one with `open`; it owns its directory until `close`."""
 
