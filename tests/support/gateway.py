@@ -17,7 +17,15 @@ from handfast.core.mqtt.properties import Properties
 from handfast.gateway.gateway import Gateway
 from handfast.gateway.limits import GatewayLimits
 from handfast.ports import Retained, RetainOp
-from handfast.seam import Admitted, ConnectionObserver, ConnectRequest, ListenerKind, Refused, TLSFacts
+from handfast.seam import (
+    Admitted,
+    Awaiting,
+    ConnectionObserver,
+    ConnectRequest,
+    ListenerKind,
+    Refused,
+    TLSFacts,
+)
 
 SCOPE = Scope(AccountId("123456789012"), "us-east-1")
 OTHER_SCOPE = Scope(AccountId("210987654321"), "us-east-1")
@@ -60,7 +68,9 @@ class FakePlane:
         self.will_allowed = True
         self.scope = SCOPE
         self.not_after = 4e9
-        self.identifying: asyncio.Future[Admitted | Refused] | None = None
+        self.identifying: asyncio.Future[Admitted | Awaiting | Refused] | None = None
+        self.provisioning: asyncio.Future[Admitted | Refused] | None = None
+        self.provisioned: list[tuple[Awaiting, ConnectRequest]] = []
         self.requests: list[ConnectRequest] = []
         self.refusals: list[tuple[Stage, tuple[Reason, ...], dict[str, Any]]] = []
         self.gone: list[str] = []
@@ -78,9 +88,14 @@ class FakePlane:
     def identify_now(self, facts: TLSFacts) -> Admitted | Refused | None:
         return None if self.identifying is not None else self.verdict(facts)
 
-    def identify(self, facts: TLSFacts) -> Awaitable[Admitted | Refused]:
+    def identify(self, facts: TLSFacts) -> Awaitable[Admitted | Awaiting | Refused]:
         assert self.identifying is not None
         return asyncio.shield(self.identifying)
+
+    def provision(self, facts: TLSFacts, awaiting: Awaiting, request: ConnectRequest) -> Awaitable[Admitted | Refused]:
+        assert self.provisioning is not None
+        self.provisioned.append((awaiting, request))
+        return asyncio.shield(self.provisioning)
 
     def connect(self, facts: TLSFacts, admitted: Admitted, request: ConnectRequest) -> FakeAuthorizer | Refused:
         self.requests.append(request)
