@@ -36,6 +36,7 @@ from handfast.errors import ServiceError, StoreConflict
 from handfast.ports import NO_TAGS, Cause, Change
 from handfast.ports.provisioning import Provisioned, ProvisioningOrder
 from handfast.storage import (
+    ca_certificates,
     certificates,
     fleet,
     just_in_time,
