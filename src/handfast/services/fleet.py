@@ -8,21 +8,18 @@ private key exists in the reply alone; of a token its digest is stored.
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from cryptography import x509
-
 from handfast.core.identity.arns import certificate_arn
 from handfast.core.identity.ids import CertificateId, Scope
 from handfast.core.identity.lifecycle import CertificateEvent, next_status
 from handfast.core.identity.records import CertificateMode
 from handfast.core.pki.pem import read_certificate
-from handfast.core.provisioning.builtin import builtin_parameters, with_certificate
+from handfast.core.provisioning.builtin import ID, with_certificate
 from handfast.core.provisioning.fleet import (
     SECRET_BYTES,
     TOKEN_LIFE,
@@ -43,7 +40,7 @@ from handfast.core.provisioning.records import (
     TemplateName,
     TemplateType,
 )
-from handfast.core.provisioning.template import Template, TemplateError, TemplateKind, read_template
+from handfast.core.provisioning.template import TemplateError, TemplateKind, read_template
 from handfast.core.topics.reserved import RequestKind
 from handfast.errors import (
     CertificateInputError,
@@ -74,7 +71,6 @@ SCOPE_BURST = 1000
 CLAIM_UNDER_WAY = 64
 """Requests of one claim at the same time; each may hold a key that is being made."""
 SCOPE_UNDER_WAY = 192
-_TEMPLATES_KEPT = 64
 
 _REFUSED: Mapping[Unanswered, tuple[RejectionCode, str]] = {
     Unanswered.CROWDED: (
@@ -344,8 +340,10 @@ class FleetProvisioning:
             overrides = await self._ask_hook(request, template, template.hook, certificate.pem, token, parameters)
             parameters = parameters | dict(overrides)
         try:
-            own = builtin_parameters(x509.load_pem_x509_certificate(certificate.pem.encode()))
-            plan = _template(template.body).plan(with_certificate(parameters, own))
+            # Of the certificate's own parameters the id alone: its subject is what the device asked for.
+            # Read once: the text is what it is remembered by.
+            made = read_template(template.body, TemplateKind.FLEET)
+            plan = made.plan(with_certificate(parameters, {ID: token.certificate_id}))
             _require_own(plan, token.certificate_id)
             done = await self._carrier.carry_out(
                 scope, cause, plan, certificate_id=token.certificate_id, ownership=proof
@@ -404,12 +402,6 @@ class FleetProvisioning:
             log.exception("a pre-provisioning hook failed inside, which denies", extra={"hook": hook.target_arn})
             text = "The pre-provisioning hook could not be asked."
             raise Rejected(RejectionCode.ACCESS_DENIED, text) from error
-
-
-@functools.lru_cache(maxsize=_TEMPLATES_KEPT)
-def _template(body: str) -> Template:
-    """The template, read once; it was checked when it was made."""
-    return read_template(body, TemplateKind.FLEET)
 
 
 def _require_own(plan: Plan, certificate_id: CertificateId) -> None:
