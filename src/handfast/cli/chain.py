@@ -8,18 +8,22 @@ import ipaddress
 import select
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from handfast.cli.options import AsJson, DataDir, data_directory
-from handfast.cli.output import print_json
+from handfast.cli.output import print_json, print_table
+from handfast.core.pki.chain import with_and_without
 from handfast.core.pki.describe import Described, covers, describe_chain, roots_needed
+from handfast.core.pki.wire_size import certificate_message
 from handfast.errors import ConfigurationError
 from handfast.printable import printable
-from handfast.services.trust import published
+from handfast.services.trust import cross_certificates, published
 
 DEFAULT_PORT = 8883
 MAX_CERTIFICATES = 10
@@ -38,6 +42,10 @@ def chain(
     address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="The server; the port defaults to 8883.")],
     rsa: Annotated[bool, typer.Option("--rsa", help="Offer RSA only, with TLS 1.2.")] = False,
     ecdsa: Annotated[bool, typer.Option("--ecdsa", help="Offer ECDSA only, with TLS 1.2.")] = False,
+    sizes: Annotated[
+        bool,
+        typer.Option("--sizes", help="Ask for the RSA and the ECDSA chain both, and say what each costs a device."),
+    ] = False,
     servername: Annotated[
         str | None, typer.Option("--servername", metavar="NAME", help="SNI to send.", show_default="HOST")
     ] = None,
@@ -50,11 +58,18 @@ def chain(
 
     No client certificate is presented: a server that requires one ends the connection, but shows its chain first.
     Nothing is trusted, and nothing but the handshake is sent. The roots looked at are those of --data-dir.
+
+    With --sizes: the Certificate message of each kind in bytes, in the framing of TLS 1.2 and 1.3, without and with
+    cross-certificates. One that the server does not send is taken from --data-dir.
     """
     if rsa and ecdsa:
         raise ConfigurationError("--rsa and --ecdsa exclude each other: without either, the server chooses.")
     host, port = _address(address)
     name = servername if servername is not None else host
+    if sizes:
+        kinds = ["rsa"] if rsa else ["ecdsa"] if ecdsa else ["rsa", "ecdsa"]
+        _sizes(host, port, name, kinds, timeout_s, data_directory(data_dir) / "trust", as_json)
+        return
     seen = look(host, port, name, "rsa" if rsa else "ecdsa" if ecdsa else None, timeout_s)
     now = dt.datetime.now(dt.UTC)
     described = describe_chain(seen.chain, at=now)
@@ -62,6 +77,7 @@ def chain(
     roots = published(trust_dir) if trust_dir.is_dir() else {}
     needed = roots_needed(seen.chain, roots, at=now)
     named = covers(described[0].names, name)
+    message = certificate_message([each.size_bytes for each in described])
     if as_json:
         print_json(
             {
@@ -72,6 +88,7 @@ def chain(
                 "cipher": seen.cipher,
                 "handshake": seen.ended or "complete",
                 "chain": [dataclasses.asdict(each) for each in described],
+                "certificate_message": dataclasses.asdict(message),
                 "trust_dir": str(trust_dir) if roots else None,
                 "roots": [dataclasses.asdict(each) for each in needed],
             }
@@ -79,6 +96,10 @@ def chain(
         return
     print(
         f"{printable(host)}:{port}  {seen.version} {seen.cipher}  {sum(c.size_bytes for c in described)} bytes of chain"
+    )
+    print(
+        f"Certificate message: {message.tls12} bytes in TLS 1.2, {message.tls13} in TLS 1.3; "
+        f"with records {message.tls12_records} and {message.tls13_records}"
     )
     for position, each in enumerate(described):
         _print_link(position, each, last=position + 1 == len(described))
@@ -89,6 +110,51 @@ def chain(
         print(
             f"The handshake ended after the chain: {printable(seen.ended)}. Expected where no certificate is presented."
         )
+
+
+def _sizes(
+    host: str, port: int, servername: str, kinds: Sequence[str], timeout_s: float, trust_dir: Path, as_json: bool
+) -> None:
+    """What the Certificate message of each kind costs; a server need not have both."""
+    cross = cross_certificates(trust_dir) if trust_dir.is_dir() else []
+    answer, rows, missing = [], [], []
+    for kind in kinds:
+        try:
+            presented = look(host, port, servername, kind, timeout_s).chain
+        except ConfigurationError as error:
+            missing.append(error)
+            continue
+        for form in with_and_without(presented, cross):
+            message = certificate_message([len(each.public_bytes(Encoding.DER)) for each in form.chain])
+            answer.append(
+                {
+                    "kind": kind,
+                    "cross_certificates": form.cross,
+                    "sent": form.sent,
+                    "certificates": len(form.chain),
+                    "certificate_message": dataclasses.asdict(message),
+                }
+            )
+            rows.append(
+                (
+                    kind.upper(),
+                    "with" if form.cross else "without",
+                    "yes" if form.sent else "no",
+                    len(form.chain),
+                    message.certificates,
+                    f"{message.tls12} ({message.tls12_records})",
+                    f"{message.tls13} ({message.tls13_records})",
+                )
+            )
+    if not rows:
+        raise missing[0]
+    if as_json:
+        print_json({"address": f"{host}:{port}", "servername": servername, "sizes": answer})
+        return
+    heads = ("chain", "cross", "sent", "certificates", "bytes DER", "TLS 1.2 message (records)", "TLS 1.3 message (…)")
+    print_table(heads, rows, empty="")
+    for absent in missing:
+        print(printable(str(absent)))
 
 
 def look(host: str, port: int, servername: str, kind: str | None, timeout_s: float) -> Seen:

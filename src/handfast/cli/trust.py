@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import sys
+import textwrap
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +16,19 @@ from handfast.cli.options import AsJson, DataDir, data_directory
 from handfast.cli.output import print_json, print_table
 from handfast.datadir import write_atomically
 from handfast.errors import ConfigurationError
+from handfast.printable import printable
 from handfast.services import trust
 
 trust_app = typer.Typer(no_args_is_help=True, help="The roots that devices embed, and bundles of them.")
+
+CERTIFICATE_PIN_WARNING = (
+    "Pin these keys, never a whole certificate. Each root exists as two certificates with one key and one name: its "
+    "own and its cross-certificate, signed by the legacy root. Their SHA-256 differ, and so will a renewed one's."
+)
+
+ForRsa = Annotated[bool, typer.Option("--rsa", help="For devices that verify RSA only.")]
+ForEcc = Annotated[bool, typer.Option("--ecc", help="For devices that verify ECDSA only.")]
+ForAll = Annotated[bool, typer.Option("--all", help="For every device; so it is without --rsa and --ecc too.")]
 
 
 @trust_app.command("list")
@@ -33,12 +46,13 @@ def list_roots(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         )
         return
     print_table(
-        ("file", "subject", "key", "from", "to", "for"),
+        ("file", "subject", "key", "bytes", "from", "to", "for"),
         [
             (
                 root.file.name,
                 root.certificate.subject,
                 root.certificate.key,
+                root.certificate.size_bytes,
                 f"{root.certificate.not_before:%Y-%m-%d}",
                 f"{root.certificate.not_after:%Y-%m-%d}",
                 root.use,
@@ -64,29 +78,83 @@ def list_roots(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 @trust_app.command("bundle")
 def bundle(
-    rsa: Annotated[bool, typer.Option("--rsa", help="For devices that verify RSA only.")] = False,
-    ecc: Annotated[bool, typer.Option("--ecc", help="For devices that verify ECDSA only.")] = False,
+    rsa: ForRsa = False,
+    ecc: ForEcc = False,
+    every: ForAll = False,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Where to write it.", show_default="standard output"),
+        typer.Option("--out", "--output", "-o", metavar="FILE", help="Where to write it.", show_default="stdout"),
     ] = None,
+    der: Annotated[
+        bool, typer.Option("--der", help="Write DER, one certificate straight after the other, for small devices.")
+    ] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """A bundle of roots as PEM: all of them, or those that a device with little memory can use."""
-    if rsa and ecc:
-        raise ConfigurationError("--rsa and --ecc exclude each other: without either, the bundle is for everyone.")
-    name = "bundle-rsa.pem" if rsa else "bundle-ecc.pem" if ecc else "bundle.pem"
-    text = trust.bundle(data_directory(data_dir) / "trust", name)
+    """
+    A bundle of roots: all of them, or those that a device with little memory can use, and what they take of it.
+
+    The sizes go to standard error when the bundle goes to standard output.
+    """
+    made = trust.bundle(data_directory(data_dir) / "trust", _bundle_name(rsa, ecc, every))
+    content = made.der if der else made.pem.encode("ascii")
     if output is not None:
         file = Path(output)
         try:
-            write_atomically(file, text.encode("ascii"), 0o644)
+            write_atomically(file, content, 0o644)
         except OSError as error:
             raise ConfigurationError(f"{file} cannot be written: {error.strerror}.") from error
-        if as_json:
-            print_json({"bundle": name, "file": str(file.absolute())})
-    elif as_json:
-        print_json({"bundle": name, "pem": text})
+    elif der and not as_json and sys.stdout.isatty():
+        raise ConfigurationError("DER does not belong on a terminal: give --out FILE, or redirect standard output.")
+    if as_json:
+        _print_bundle_json(made, None if output is None else Path(output).absolute())
+        return
+    if output is None:
+        sys.stdout.buffer.write(content) if der else sys.stdout.write(made.pem)
+        sys.stdout.flush()
+    with redirect_stdout(sys.stderr if output is None else sys.stdout):
+        rows = [(each.file, each.key, each.pem_bytes, each.der_bytes) for each in made.members]
+        rows.append(("together", "", len(made.pem), len(made.der)))
+        print_table(("certificate", "key", "bytes PEM", "bytes DER"), rows, empty="")
+
+
+@trust_app.command("pins")
+def pins(
+    rsa: ForRsa = False, ecc: ForEcc = False, every: ForAll = False, data_dir: DataDir = None, as_json: AsJson = False
+) -> None:
+    """
+    The pins of the roots: SHA-256 of each public key, one a line, as 'trust lint' reads them.
+
+    A device that pins should pin keys of roots, all of them, and hold the roots too: a pin is no key. Never pin a whole
+    certificate: each root exists as two with the same key, its own and the one that the legacy root signed, and a
+    server may send the second.
+    """
+    found = trust.pins(data_directory(data_dir) / "trust", _bundle_name(rsa, ecc, every))
+    if as_json:
+        print_json({"warning": CERTIFICATE_PIN_WARNING, "pins": [dataclasses.asdict(each) for each in found]})
+        return
+    for each in found:
+        about = f"{each.file}: {each.subject}, {each.key}, until {each.not_after}"
+        print(f"sha256/{each.pin_base64}  # {printable(about)}")
+    for line in textwrap.wrap(CERTIFICATE_PIN_WARNING, 100):
+        print(f"# {line}")
+    for each in found:
+        for fingerprint in each.fingerprints:
+            print(f"#   not to be pinned, a certificate of {each.file}: {fingerprint}")
+
+
+def _bundle_name(rsa: bool, ecc: bool, every: bool) -> str:
+    if rsa + ecc + every > 1:
+        raise ConfigurationError("--rsa, --ecc and --all exclude each other: without any, it is for everyone.")
+    return "bundle-rsa.pem" if rsa else "bundle-ecc.pem" if ecc else "bundle.pem"
+
+
+def _print_bundle_json(made: trust.Bundle, file: Path | None) -> None:
+    """`file` is where it was written; None: the bundle stands in the answer."""
+    answer: dict[str, object] = {"bundle": made.name}
+    if file is not None:
+        answer["file"] = str(file)
     else:
-        sys.stdout.write(text)
+        answer |= {"pem": made.pem, "der": base64.b64encode(made.der).decode("ascii")}
+    answer |= {"pem_bytes": len(made.pem), "der_bytes": len(made.der)}
+    print_json(answer | {"certificates": [dataclasses.asdict(each) for each in made.members]})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import shutil
@@ -17,7 +19,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from tests.support.pki import ROOT_PASSPHRASE, certificate, key_of, openssl, pem
 
 from handfast.cli.main import run
@@ -84,7 +86,7 @@ class TestTrust:
         for word in ("root-ca-4.pem", "legacy-root.pem", "P-384", "pin (SPKI)", "cross-signs"):
             assert word in printed
 
-    @pytest.mark.parametrize(("count", "flags"), [(5, []), (3, ["--rsa"]), (2, ["--ecc"])])
+    @pytest.mark.parametrize(("count", "flags"), [(5, []), (5, ["--all"]), (3, ["--rsa"]), (2, ["--ecc"])])
     def test_bundle(self, data_dir: Path, capsys: pytest.CaptureFixture[str], count: int, flags: list[str]) -> None:
         assert 0 == run(["trust", "bundle", *flags])
         printed = capsys.readouterr().out
@@ -92,9 +94,48 @@ class TestTrust:
         assert 0 == run(["trust", "bundle", *flags, "-o", "out.pem"])
         assert printed == Path("out.pem").read_text()
 
+    def test_bundle_says_what_it_takes_of_a_device(
+        self, data_dir: Path, capsysbinary: pytest.CaptureFixture[bytes]
+    ) -> None:
+        files = [data_dir / "trust" / f"root-ca-{number}.pem" for number in (3, 4)]
+        expected = [ssl.PEM_cert_to_DER_cert(file.read_text()) for file in files]
+        assert 0 == run(["trust", "bundle", "--ecc", "--der"])
+        said = capsysbinary.readouterr()
+        assert b"".join(expected) == said.out
+        assert f"{sum(map(len, expected))}".encode() in said.err.splitlines()[-1]
+        assert 0 == run(["trust", "bundle", "--ecc", "--der", "--out", "out.der", "--json"])
+        answer = json.loads(capsysbinary.readouterr().out)
+        assert b"".join(expected) == Path("out.der").read_bytes()
+        assert [len(der) for der in expected] == [each["der_bytes"] for each in answer["certificates"]]
+        assert [file.stat().st_size for file in files] == [each["pem_bytes"] for each in answer["certificates"]]
+        assert (sum(map(len, expected)), sum(file.stat().st_size for file in files)) == (
+            answer["der_bytes"],
+            answer["pem_bytes"],
+        )
+
+    def test_pins_are_of_keys_and_warn_of_the_certificates_that_share_them(
+        self, data_dir: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        trust = data_dir / "trust"
+        assert 0 == run(["trust", "pins", "--rsa", "--json"])
+        answer = json.loads(capsys.readouterr().out)
+        assert ["root-ca-1.pem", "root-ca-2.pem", "legacy-root.pem"] == [each["file"] for each in answer["pins"]]
+        first = answer["pins"][0]
+        public = x509.load_pem_x509_certificate((trust / "root-ca-1.pem").read_bytes()).public_key()
+        digest = hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+        assert (digest.hex(), base64.b64encode(digest).decode()) == (first["pin"], first["pin_base64"])
+        twins = [ssl.PEM_cert_to_DER_cert((trust / f"{name}root-ca-1.pem").read_text()) for name in ("", "cross-")]
+        assert [hashlib.sha256(der).hexdigest() for der in twins] == first["fingerprints"]
+        assert "never a whole certificate" in answer["warning"]
+        assert 0 == run(["trust", "pins", "--rsa"])
+        printed = capsys.readouterr().out
+        assert f"sha256/{first['pin_base64']}  # root-ca-1.pem" in printed.splitlines()[0]
+        assert "never a whole certificate" in printed
+
     def test_what_cannot_be_done_is_one_line(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for arguments in (
             ["trust", "bundle", "--rsa", "--ecc"],
+            ["trust", "pins", "--rsa", "--all"],
             ["trust", "bundle", "-o", "no/such/folder/x"],
             ["trust", "list", "--data-dir", "nowhere"],
         ):
@@ -228,6 +269,30 @@ class TestChain:
             "ended",
         ):
             assert words in printed
+
+    @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+    def test_sizes_are_those_that_openssl_receives(
+        self, data_dir: Path, capsys: pytest.CaptureFixture[str], version: str
+    ) -> None:
+        member = "tls12" if version == "-tls1_2" else "tls13"
+        with server(data_dir, "ecdsa") as port:
+            assert 0 == run(["chain", f"127.0.0.1:{port}", "--sizes", "--json"])
+            trace = openssl("s_client", "-connect", f"127.0.0.1:{port}", version, "-msg", text="", check=False)
+        received = re.search(r"<<< TLS 1\.[23], Handshake \[length ([0-9a-f]+)\], Certificate\n", trace)
+        assert received is not None, trace
+        without, with_cross = json.loads(capsys.readouterr().out)["sizes"]
+        assert int(received[1], 16) == without["certificate_message"][member]
+        assert (True, False) == (without["sent"], with_cross["sent"])
+        cross = ssl.PEM_cert_to_DER_cert((data_dir / "trust" / "cross-root-ca-3.pem").read_text())
+        grown = with_cross["certificate_message"]["certificates"] - without["certificate_message"]["certificates"]
+        assert len(cross) == grown
+
+    def test_sizes_for_a_person(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        with server(data_dir, "rsa") as port:
+            assert 0 == run(["chain", f"127.0.0.1:{port}", "--sizes"])
+        printed = capsys.readouterr().out
+        assert 2 == printed.count("\nRSA ")
+        assert "verifies ECDSA only" in printed
 
     def test_the_other_kind_is_not_to_be_had(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
         with server(data_dir, "rsa") as port:

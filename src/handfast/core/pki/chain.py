@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -110,6 +111,33 @@ def paths(
         if len(found) >= MAX_PATHS:
             break
     return sorted(found, key=len)
+
+
+class Form(NamedTuple):
+    """A chain as a server may send it: whether a cross-certificate ends it, and whether this is what was sent."""
+
+    chain: tuple[x509.Certificate, ...]
+    cross: bool
+    sent: bool
+
+
+def with_and_without(chain: Sequence[x509.Certificate], cross: Sequence[x509.Certificate]) -> list[Form]:
+    """
+    A chain without and with the cross-certificate of its root, as far as either is known.
+
+    Args:
+        chain: As it was sent, leaf first.
+        cross: Known cross-certificates, of which the one that signed the top of `chain`, or stands there already, is
+            used.
+    """
+    whole = tuple(chain)
+    if not whole:
+        return []
+    if len(whole) > 1 and any(same_key(whole[-1], each) and whole[-1].subject == each.subject for each in cross):
+        return [Form(whole[:-1], cross=False, sent=False), Form(whole, cross=True, sent=True)]
+    forms = [Form(whole, cross=False, sent=True)]
+    forms += [Form((*whole, each), cross=True, sent=False) for each in cross if signed_by(whole[-1], each)][:1]
+    return forms
 
 
 def signed_by(cert: x509.Certificate, issuer: x509.Certificate) -> bool:
