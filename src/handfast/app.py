@@ -24,6 +24,7 @@ import uvloop
 from handfast import __version__
 from handfast.audit_trail import start_audit
 from handfast.backups import Backups
+from handfast.bulk_tasks import BulkTasks
 from handfast.bus.local import LocalBus
 from handfast.checking import Checking
 from handfast.cli.screens import ServeInfo, start_screen
@@ -273,12 +274,16 @@ class Plane:
             stack=stack,
             hooks=hooking.pre_provisioning,
         )
+        bulk_tasks = BulkTasks(
+            settings.file, data_dir, store, registry, self._clock, self._entropy, first_account=first
+        )
+        stack.push_async_callback(bulk_tasks.tasks.close)
         rates = CallRates() if settings.quotas == "aws" else None
         api = ApiApplication(
             [
                 MountedService(
                     load_service("iot"),
-                    build_handlers(registry, self._endpoints, self._ensure_region, rates),
+                    build_handlers(registry, self._endpoints, self._ensure_region, bulk_tasks.tasks, rates),
                     IOT_SIGNING_NAMES,
                     body_limits=certificates.BODY_LIMITS,
                 ),
@@ -312,6 +317,7 @@ class Plane:
             metrics_token=_read_secret(settings.metrics_token_file, "--metrics-token-file"),
             loopback=settings.is_loopback,
             hosts=frozenset((*LOCAL_NAMES, *settings.server_names)) if settings.dev else None,
+            report=bulk_tasks.links.report,
         )
 
         listeners = Listeners()
@@ -362,6 +368,7 @@ class Plane:
             "version": __version__,
         }
         self._announce(ready, first_run=first_run)
+        await bulk_tasks.tasks.resume()
         device_keys.fill()
 
     # --- the parts of a start
@@ -575,7 +582,7 @@ def implemented_operations() -> Mapping[str, Collection[str]]:
     """The names of the operations that have a handler, by model, read off the very tables that `serve` mounts."""
     nothing: Any = _Unbound()
     return {
-        "iot": frozenset(build_handlers(nothing, nothing, nothing)),
+        "iot": frozenset(build_handlers(*[nothing] * 4)),
         "iot-data": frozenset(DataHandlers(nothing).handlers()),
         "handfast": frozenset(build_handfast_handlers(*[nothing] * 10)),
     }

@@ -587,7 +587,7 @@ SETTINGS: tuple[Setting, ...] = (
 BY_NAME: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS}
 BY_KEY: Mapping[str, Setting] = {setting.key: setting for setting in SETTINGS}
 assert [*BY_NAME, "file"] == [field.name for field in fields(Settings)]
-FILE_TABLES = frozenset({"hooks"})
+FILE_TABLES = frozenset({"hooks", "bulk-input"})
 """What stands in handfast.toml alone, because it says what runs on this machine: never a flag, never in the API."""
 
 

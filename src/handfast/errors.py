@@ -33,6 +33,7 @@ Every error of the project in one tree.
     ├── HookDenied                         a pre-provisioning hook did not clearly say yes in time
     ├── ProviderFailed                     a certificate provider gave no certificate that can be used
     ├── PolicySyntaxError                  a policy document that cannot be used, with the JSON path
+    ├── InputUnavailable                   the input of a bulk registration task cannot be read
     ├── StoreConflict                      a guard or a unique constraint said no
     └── StoreUnavailable                   nothing is known: the write may have happened
 
@@ -239,6 +240,10 @@ class PolicySyntaxError(HandfastError):
         super().__init__(f"{path}: {message}")
         self.path = path
         self.message = message
+
+
+class InputUnavailable(HandfastError):
+    """The input of a bulk registration task cannot be read. The message is fit for the account that asked."""
 
 
 class StoreConflict(HandfastError):

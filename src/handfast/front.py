@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 PEM = "application/x-pem-file"
+NDJSON = "application/x-ndjson"
 
 
 class FrontDoor:
@@ -31,6 +32,7 @@ class FrontDoor:
         hosts: The `Host` names that are answered; None answers all. With `--dev`, where any signature counts,
             this is what keeps a page in a browser from reaching the API by a name of its own that resolves to
             loopback; and pages of other origins are then refused, which could send a signature in a query.
+        report: The file of a bulk registration task that a token opens, if it does.
     """
 
     def __init__(
@@ -42,18 +44,21 @@ class FrontDoor:
         metrics_token: bytes | None,
         loopback: bool,
         hosts: frozenset[str] | None,
+        report: Callable[[str], Path | None] = lambda _token: None,
     ) -> None:
         self._trust_dir = trust_dir
         self._metrics = metrics
         self._metrics_token = metrics_token
         self._loopback = loopback
         self._hosts = hosts
+        self._report = report
         self._router = Router(
             routes=[
                 Route("/healthz", self._healthz, methods=["GET"]),
                 Route("/metrics", self._serve_metrics, methods=["GET"]),
                 Route("/trust", self._list_trust, methods=["GET"]),
                 Route("/trust/{name}", self._serve_trust, methods=["GET"]),
+                Route("/bulk-reports/{token}", self._serve_report, methods=["GET"]),
             ],
             redirect_slashes=False,
             default=api,
@@ -103,6 +108,15 @@ class FrontDoor:
         if path is None:
             return PlainTextResponse("No such trust file; GET /trust lists them.\n", 404)
         return Response(path.read_bytes(), media_type=PEM)
+
+    async def _serve_report(self, request: Request) -> Response:
+        path = self._report(request.path_params["token"])
+        if path is None:
+            return PlainTextResponse(
+                "This link is not good any more, or never was: ListThingRegistrationTaskReports gives new ones.\n", 404
+            )
+        headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+        return FileResponse(path, media_type=NDJSON, headers=headers, filename=path.name)
 
     def _trust_files(self) -> dict[str, Path]:
         """By listing and not by joining: a name from outside never becomes part of a path."""

@@ -46,6 +46,7 @@ class Names:
     billing_group: str
     thing_group: str
     template: str
+    task: str
     markers: dict[str, str]
 
     def named(self, kind: str, name: str) -> str:
@@ -68,7 +69,15 @@ class Names:
 
     def secrets(self) -> list[str]:
         """What no answer to a stranger may hold but what the stranger himself has named."""
-        named = [self.thing, self.policy, self.thing_type, self.billing_group, self.thing_group, self.template]
+        named = [
+            self.thing,
+            self.policy,
+            self.thing_type,
+            self.billing_group,
+            self.thing_group,
+            self.template,
+            self.task,
+        ]
         return [self.account, self.certificate_id, self.offered_id, self.ca_id, *named]
 
 
@@ -134,6 +143,10 @@ def _template(**members: Any) -> Call:
     return lambda their, _my: {"templateName": their.template} | members
 
 
+def _task(**members: Any) -> Call:
+    return lambda their, _my: {"taskId": their.task} | members
+
+
 def _version(**members: Any) -> Call:
     return lambda their, _my: {"policyName": their.policy} | members
 
@@ -180,6 +193,8 @@ GROUP_MEMBERSHIPS: list[Call] = [
     lambda their, my: {"thingGroupName": my.thing_group, "thingName": their.thing},
     lambda their, my: {"thingGroupName": my.thing_group, "thingArn": their.named("thing", their.thing)},
 ]
+
+THING_BODY = '{"Resources":{"thing":{"Type":"AWS::IoT::Thing","Properties":{"ThingName":"lamp"}}}}'
 
 CALLS: dict[str, list[Call]] = {
     "AcceptCertificateTransfer": [_certificate(), _offered(), _offered(setAsActive=True)],
@@ -277,6 +292,7 @@ CALLS: dict[str, list[Call]] = {
     "DescribeProvisioningTemplateVersion": [_template(versionId=1)],
     "DescribeThing": [lambda their, _my: {"thingName": their.thing}],
     "DescribeThingType": [_type()],
+    "DescribeThingRegistrationTask": [_task()],
     "DetachPolicy": [
         lambda their, my: {"policyName": my.policy, "target": their.arn},
         lambda their, my: {"policyName": their.policy, "target": my.arn},
@@ -310,6 +326,8 @@ CALLS: dict[str, list[Call]] = {
     "ListThingPrincipals": [lambda their, _my: {"thingName": their.thing}],
     "ListThingTypes": [_nothing, _token("ListThingTypes"), _type()],
     "ListThingsInBillingGroup": [_billing()],
+    "ListThingRegistrationTaskReports": [_task(reportType="RESULTS"), _task(reportType="ERRORS")],
+    "ListThingRegistrationTasks": [_nothing, _token("ListThingRegistrationTasks")],
     "ListThings": [_nothing, _token("ListThings"), lambda _their, _my: {"attributeName": "of", "attributeValue": "me"}],
     "RegisterCACertificate": [
         lambda their, _my: {"caCertificate": their.ca_pem, "verificationCertificate": their.proof},
@@ -338,6 +356,15 @@ CALLS: dict[str, list[Call]] = {
     ],
     "RejectCertificateTransfer": [_certificate(), _offered(rejectReason="mine now")],
     "RemoveThingFromBillingGroup": MEMBERSHIPS,
+    "StartThingRegistrationTask": [
+        lambda _their, _my: {
+            "templateBody": THING_BODY,
+            "inputFileBucket": "none",
+            "inputFileKey": "lines",
+            "roleArn": ROLE,
+        }
+    ],
+    "StopThingRegistrationTask": [_task()],
     "TagResource": _tagged(tags=[{"Key": "of", "Value": "you"}]),
     "TransferCertificate": [
         lambda their, _my: {"certificateId": their.certificate_id, "targetAwsAccount": their.account},
@@ -433,7 +460,9 @@ class Owner:
             billing_group=billing_group,
             thing_group=thing_group,
             template=template,
+            task=str(uuid.uuid4()),
             markers={
+                "ListThingRegistrationTasks": "AAAA",
                 "ListProvisioningTemplates": iot.list_provisioning_templates(maxResults=1)["nextToken"],
                 "ListThingGroups": iot.list_thing_groups(maxResults=1)["nextToken"],
                 "ListBillingGroups": iot.list_billing_groups(maxResults=1)["nextToken"],
@@ -519,6 +548,7 @@ def nobodys(like: Names) -> Names:
         billing_group=f"their-group-{uuid.uuid4().hex}",
         thing_group=f"their-things-{uuid.uuid4().hex}",
         template=_template_name(),
+        task=str(uuid.uuid4()),
         markers=dict.fromkeys(like.markers, "AAAA"),
     )
 

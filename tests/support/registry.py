@@ -8,7 +8,7 @@ import functools
 import hashlib
 import itertools
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tests.support.audit import sealer_of
 
+from handfast.bulk_inputs.configured import ConfiguredInputs
 from handfast.control.backups import BackupMaker
 from handfast.control.context import Handler
 from handfast.control.handlers import build_handfast_handlers, build_handlers
@@ -41,6 +42,7 @@ from handfast.core.identity.records import (
     ThingRecord,
 )
 from handfast.core.identity.refusal import Refusal
+from handfast.core.provisioning.inputs import Bucket
 from handfast.core.provisioning.records import ProvisioningTemplateRecord, TemplateName, TemplateType
 from handfast.errors import CertificateInputError
 from handfast.hooks.runner import ThreadedHooks
@@ -53,10 +55,13 @@ from handfast.services.checks import Checks
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.hooks import Hooks
 from handfast.services.principals import PrincipalCache
+from handfast.services.registration_reports import ReportFiles, ReportLinks
+from handfast.services.registration_tasks import RegistrationTasks
 from handfast.services.registry import Registry
 from handfast.services.template_gate import TemplateGate
 from handfast.services.what_if import WhatIf
 from handfast.storage.sql import SQLStore
+from handfast.telemetry.entropy import SystemEntropy
 from handfast.telemetry.metrics import PrometheusMeter
 
 NOW = dt.datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
@@ -339,6 +344,21 @@ class Plane:
         return await self.handlers[operation](ctx or caller(), **members)
 
 
+def registration_tasks(
+    store: Any,
+    registry: Registry,
+    clock: Any,
+    directory: Path | None = None,
+    buckets: Mapping[str, Bucket] | None = None,
+) -> RegistrationTasks:
+    """Bulk registration tasks of the registry; their reports are in the directory."""
+    files, entropy = ReportFiles(directory or Path("/nonexistent")), SystemEntropy()
+    inputs = ConfiguredInputs(buckets or {}, SCOPE.account)
+    links = ReportLinks(files, clock, entropy)
+    things, gate = registry.thing_registration, registry.template_gate
+    return RegistrationTasks(store, things, gate, registry.commit, entropy, clock, inputs, files, links)
+
+
 async def make_plane(
     store: SQLStore,
     issuer: Any = None,
@@ -368,7 +388,9 @@ async def make_plane(
     accounts = Accounts(store, entropy, clock, notify)
     refusals = FakeRefusals()
     audit = Audit(store, sealer_of(store, clock))
-    handlers = build_handlers(registry, endpoints, ensure_region) | build_handfast_handlers(
+    handlers = build_handlers(
+        registry, endpoints, ensure_region, registration_tasks(store, registry, clock)
+    ) | build_handfast_handlers(
         registry,
         accounts,
         endpoints,

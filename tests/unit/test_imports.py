@@ -89,6 +89,7 @@ OUTER = {
     "storage": {"core", "ports"},
     "bus": {"core", "ports"},
     "hooks": {"core", "ports"},
+    "bulk_inputs": {"core", "ports"},
     "keystore": {"core", "ports", "datadir"},
     "telemetry": {"core", "ports"},
 }
@@ -97,6 +98,7 @@ COMPOSITION = frozenset(
         "app",
         "audit_trail",
         "backups",
+        "bulk_tasks",
         "checking",
         "decision_record",
         "fleet_provisioning",

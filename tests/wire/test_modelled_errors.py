@@ -30,6 +30,7 @@ from tests.support.registry import (
     account,
     cause,
     provisioning_template,
+    registration_tasks,
     sqlite_store,
 )
 from tests.support.strict import check_answer, issue, leaf, own_ca, register_ca
@@ -38,6 +39,7 @@ from handfast.control.handlers import build_handlers
 from handfast.control.quotas import CallRates
 from handfast.core.identity.ids import AccountId, Scope
 from handfast.core.identity.records import AccountStatus
+from handfast.core.provisioning.inputs import DirectoryBucket
 from handfast.core.provisioning.records import TemplateName
 from handfast.errors import StoreUnavailable
 from handfast.ports import Change
@@ -51,7 +53,10 @@ from handfast.wire.sigv4 import Authenticator, SigningKey
 from handfast.wire.skeleton import ApiApplication, MountedService
 from handfast.wire.spec import load_service
 
+Members = dict[str, Any]
+
 REGION = "us-east-1"
+THING_BODY = '{"Resources":{"thing":{"Type":"AWS::IoT::Thing","Properties":{"ThingName":"lamp"}}}}'
 UNKNOWN = "ab" * 32
 MINE, THEIRS = AccountId("123456789012"), AccountId("210987654321")
 
@@ -72,6 +77,7 @@ OPERATIONS = (
     "DescribeEndpoint",
     "DescribeProvisioningTemplate",
     "DescribeProvisioningTemplateVersion",
+    "DescribeThingRegistrationTask",
     "GetRegistrationCode",
     "ListCACertificates",
     "ListCertificates",
@@ -79,10 +85,14 @@ OPERATIONS = (
     "ListOutgoingCertificates",
     "ListProvisioningTemplateVersions",
     "ListProvisioningTemplates",
+    "ListThingRegistrationTaskReports",
+    "ListThingRegistrationTasks",
     "RegisterCACertificate",
     "RegisterCertificate",
     "RegisterCertificateWithoutCA",
     "RejectCertificateTransfer",
+    "StartThingRegistrationTask",
+    "StopThingRegistrationTask",
     "TransferCertificate",
     "UpdateCACertificate",
     "UpdateCertificate",
@@ -146,7 +156,11 @@ class World:
         self.endpoints = EndpointDirectory(self.store, entropy, "example.test", self._notify)  # type: ignore[arg-type]
         registry = Registry(self.store, FakeIssuer(), entropy, self._notify)  # type: ignore[arg-type]
         self.accounts = Accounts(real, entropy, clock, self._notify)
-        handlers = build_handlers(registry, self.endpoints, self._ensure_region, CallRates(self.time))
+        (directory / "in").mkdir()
+        (directory / "in" / "empty").touch()
+        buckets = {"incoming": DirectoryBucket(directory=str(directory / "in"))}
+        self.tasks = registration_tasks(self.store, registry, clock, directory, buckets)
+        handlers = build_handlers(registry, self.endpoints, self._ensure_region, self.tasks, CallRates(self.time))
         self.application = ApiApplication(
             [MountedService(load_service("iot"), handlers)],
             Authenticator(self._key, clock),
@@ -201,6 +215,21 @@ class World:
         self.mine.attach_policy(policyName=name, target=f"arn:aws:iot:{REGION}:{MINE}:cert/{made}")
         return made
 
+    def idle(self) -> Members:
+        """No task is under way; how the next one is started."""
+
+        async def wait() -> None:
+            for each in await self.store.running_registration_tasks():
+                self.tasks._begin(each)
+                await self.tasks.ended(each.task_id)
+
+        self.run(wait())
+        where = {"inputFileBucket": "incoming", "inputFileKey": "empty", "roleArn": ROLE}
+        return {"templateBody": THING_BODY} | where
+
+    def task(self) -> str:
+        return str(self.mine.start_thing_registration_task(**self.idle())["taskId"])
+
     def template(self, versions: int = 1, **members: Any) -> str:
         name = uuid.uuid4().hex
         self.mine.create_provisioning_template(**_new_template(name), **members)
@@ -219,9 +248,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     made = World(tmp_path_factory.mktemp("world"))
     yield made
     made.run(made.stack.aclose())
-
-
-Members = dict[str, Any]
 
 
 def _call(client: Any, operation: str, members: Members) -> Any:
@@ -273,6 +299,7 @@ GOOD: dict[str, Callable[[World], Members]] = {
     "DescribeEndpoint": _new_account_has_no_endpoint,
     "DescribeProvisioningTemplate": _template(),
     "DescribeProvisioningTemplateVersion": _template(versionId=1),
+    "DescribeThingRegistrationTask": lambda w: {"taskId": w.task()},
     "GetRegistrationCode": _nothing,
     "ListCACertificates": _nothing,
     "ListCertificates": _nothing,
@@ -280,10 +307,14 @@ GOOD: dict[str, Callable[[World], Members]] = {
     "ListOutgoingCertificates": _nothing,
     "ListProvisioningTemplateVersions": _template(),
     "ListProvisioningTemplates": _nothing,
+    "ListThingRegistrationTaskReports": lambda w: {"taskId": w.task(), "reportType": "ERRORS"},
+    "ListThingRegistrationTasks": _nothing,
     "RegisterCACertificate": lambda w: w.proven(),
     "RegisterCertificate": _leaf_of_a_ca,
     "RegisterCertificateWithoutCA": lambda _: {"certificatePem": leaf()},
     "RejectCertificateTransfer": lambda w: {"certificateId": w.offer(w.theirs, MINE)},
+    "StartThingRegistrationTask": lambda w: w.idle(),
+    "StopThingRegistrationTask": lambda w: {"taskId": w.task()},
     "TransferCertificate": lambda w: {"certificateId": w.certificate(), "targetAwsAccount": THEIRS},
     "UpdateCACertificate": lambda w: {"certificateId": w.ca(), "newStatus": "INACTIVE"},
     "UpdateCertificate": lambda w: {"certificateId": w.certificate(), "newStatus": "ACTIVE"},
@@ -409,6 +440,8 @@ OWN: dict[tuple[str, str], Callable[[World], Members]] = {
     ("DeleteProvisioningTemplateVersion", "ResourceNotFoundException"): _template(2, versionId=3),
     ("DescribeProvisioningTemplate", "ResourceNotFoundException"): _no_template(),
     ("DescribeProvisioningTemplateVersion", "ResourceNotFoundException"): _template(versionId=2),
+    ("DescribeThingRegistrationTask", "ResourceNotFoundException"): lambda _: {"taskId": "none"},
+    ("StopThingRegistrationTask", "ResourceNotFoundException"): lambda _: {"taskId": "none"},
     ("ListProvisioningTemplateVersions", "ResourceNotFoundException"): _no_template(),
     ("UpdateProvisioningTemplate", CHANGED): _replaced("update_provisioning_template", enabled=True),
     ("UpdateProvisioningTemplate", "ResourceNotFoundException"): _template(defaultVersionId=2),
@@ -484,6 +517,11 @@ INVALID: dict[str, Members] = {
     "DescribeProvisioningTemplateVersion": {"templateName": "no spaces"},
     "ListProvisioningTemplateVersions": {"nextToken": "AAAA"},
     "ListProvisioningTemplates": {"nextToken": "AAAA"},
+    "DescribeThingRegistrationTask": {"taskId": "x" * 41},
+    "ListThingRegistrationTaskReports": {"taskId": "none"},
+    "ListThingRegistrationTasks": {"nextToken": "AAAA"},
+    "StartThingRegistrationTask": {"inputFileKey": "../handfast.db"},
+    "StopThingRegistrationTask": {"taskId": "x" * 41},
     "UpdateProvisioningTemplate": {"removePreProvisioningHook": True, "preProvisioningHook": {"targetArn": "hook"}},
 }
 """What makes a good call invalid; an id that is not hexadecimal for the others, and where there is no member at

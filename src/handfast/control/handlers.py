@@ -22,6 +22,7 @@ from handfast.control.policies import PolicyHandlers
 from handfast.control.policy_versions import PolicyVersionHandlers
 from handfast.control.provisioning_templates import ProvisioningTemplateHandlers
 from handfast.control.quotas import CallRates, limited
+from handfast.control.registration_tasks import RegistrationTaskHandlers
 from handfast.control.rotations import RotationHandlers
 from handfast.control.tags import TagHandlers
 from handfast.control.thing_groups import ThingGroupHandlers
@@ -35,12 +36,17 @@ from handfast.services.audit import Audit
 from handfast.services.checks import Checks
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.hooks import Hooks
+from handfast.services.registration_tasks import RegistrationTasks
 from handfast.services.registry import Registry
 from handfast.services.what_if import WhatIf
 
 
 def build_handlers(
-    registry: Registry, endpoints: EndpointDirectory, ensure_region: EnsureRegion, rates: CallRates | None = None
+    registry: Registry,
+    endpoints: EndpointDirectory,
+    ensure_region: EnsureRegion,
+    tasks: RegistrationTasks,
+    rates: CallRates | None = None,
 ) -> dict[str, Handler]:
     """The operations of the `iot` model that are built. Each refuses the operator's key; `rates` limits an account."""
     handlers = (
@@ -57,6 +63,7 @@ def build_handlers(
         | PolicyHandlers(registry.policies).handlers
         | PolicyVersionHandlers(registry.policy_versions).handlers
         | ProvisioningTemplateHandlers(registry.provisioning_templates).handlers
+        | RegistrationTaskHandlers(tasks).handlers
         | EffectivePolicyHandlers(registry.effective_policies).handlers
         | EndpointHandlers(endpoints, ensure_region).handlers
     )

@@ -48,6 +48,7 @@ from handfast.ports.hooks import HookStore
 from handfast.ports.just_in_time import JustInTimeStore
 from handfast.ports.policies import PolicyStore
 from handfast.ports.provisioning import ProvisioningStore, ProvisioningTemplateStore
+from handfast.ports.registration_tasks import RegistrationTaskStore
 from handfast.ports.thing_groups import ThingGroupStore
 from handfast.ports.values import NO_TAGS as NO_TAGS
 from handfast.ports.values import Cause as Cause
@@ -91,6 +92,7 @@ class Store(
     ProvisioningTemplateStore,
     FleetStore,
     JustInTimeStore,
+    RegistrationTaskStore,
     Protocol,
 ):
     """

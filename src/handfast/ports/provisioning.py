@@ -17,6 +17,7 @@ from handfast.core.provisioning.records import (
     ProvisioningTemplateVersionRecord,
     TemplateName,
 )
+from handfast.core.provisioning.tasks import TaskLine
 from handfast.ports.values import NO_TAGS, Cause, Change, Page, PageRequest, Tags
 
 
@@ -34,6 +35,8 @@ class ProvisioningOrder:
     With `require_auto_registration` nobody asks for it but the device: its CA is
     registered, ACTIVE and auto-registering at that moment, there is no tombstone,
     and one that is registered is PENDING_ACTIVATION under that CA.
+
+    `task_line` is done with it: the line of a bulk registration task that asks.
     """
 
     scope: Scope
@@ -42,6 +45,7 @@ class ProvisioningOrder:
     register: CertificateRecord | None = None
     require_auto_registration: bool = False
     ownership: OwnershipProof | None = None
+    task_line: TaskLine | None = None
     thing_id: str
     generation_id: str  # of whatever is created and has one
     policies_per_certificate: int  # at most
@@ -69,6 +73,7 @@ class ProvisioningStore(Protocol):
             ProvisioningFailed: Which resource, and why.
             StoreConflict: Of `ownership`, in this order. "claim": the claim certificate is not ACTIVE, "token": spent
                 meanwhile or expired, "exhausted" (facts: devices): the claim has provisioned all that it may.
+                "task": the task of `task_line` does not go on, or not with this line.
         """
         ...
 

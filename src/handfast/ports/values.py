@@ -40,6 +40,7 @@ class ChangeKind(StrEnum):
         "provisioning_template"  # [template name] created, updated, a version made or deleted, deleted
     )
     CLAIM = "claim"  # [certificateId] limits of a claim certificate set
+    THING_REGISTRATION_TASK = "thing_registration_task"  # [task id] started, being cancelled, ended, forgotten
     ROTATION = "rotation"  # [certificateId of the successor] begun, ended
 
 

@@ -67,6 +67,8 @@ RULES: tuple[Rule, ...] = (
     _rule(Kind.FILE, rf"pki/(?:{_PART}/)?{_PART}\.key", "private keys of the PKI"),
     _rule(Kind.FILE, r"pki/offline/README\.txt", "what to do with the root keys"),
     _rule(Kind.DATABASE, re.escape(REGISTRY), "the registry"),
+    # After the registry: a task that goes on takes back what they tell of lines that it has not done.
+    _rule(Kind.FILE, rf"bulk-reports/{_PART}\.ndjson", "reports of bulk registration tasks"),
     _rule(Kind.DATABASE, r"sessions\.db", "retained messages"),
     _rule(Kind.DATABASE, r"refusals\.db", "the record of refusals"),
     _rule(Kind.DATABASE, r"observations\.db", "what was observed of connections, for handfast check"),

@@ -7,6 +7,7 @@ from handfast.core.identity.records import CertificateRecord
 from handfast.core.identity.things import GROUPS_PER_THING
 from handfast.core.provisioning.fleet import OwnershipProof
 from handfast.core.provisioning.plan import Plan
+from handfast.core.provisioning.tasks import TaskLine
 from handfast.ports import Cause, Change, ChangeKind, Entropy, Store
 from handfast.ports.provisioning import Provisioned, ProvisioningOrder
 from handfast.services.commit import Committer
@@ -33,6 +34,7 @@ class Provisioner:
         certificate_id: CertificateId | None = None,
         require_auto_registration: bool = False,
         ownership: OwnershipProof | None = None,
+        task_line: TaskLine | None = None,
     ) -> Provisioned:
         """
         The whole plan is true, durable, and obeyed by caches and live connections; or nothing changed.
@@ -47,11 +49,12 @@ class Provisioner:
                 transferred away: nobody but the device itself asks for it.
             ownership: Proves that the device that asks was given the
                 certificate; spent with the plan, kept when it fails.
+            task_line: The line of a bulk registration task that is done with it.
 
         Raises:
             ProvisioningFailed: Which resource, and why.
-            StoreConflict: The proof cannot be spent; the kinds are those of
-                `ProvisioningStore.provision`.
+            StoreConflict: The proof cannot be spent, or the line's task does not
+                go on; the kinds are those of `ProvisioningStore.provision`.
             StoreUnavailable: It may have happened.
         """
         self._gate.check_plan(scope, plan)
@@ -62,6 +65,7 @@ class Provisioner:
             register=register,
             require_auto_registration=require_auto_registration,
             ownership=ownership,
+            task_line=task_line,
             thing_id=self._entropy.uuid(),
             generation_id=self._entropy.token_bytes(32).hex(),
             policies_per_certificate=POLICIES_PER_CERTIFICATE,

@@ -66,6 +66,11 @@ class Registry:
         self.thing_registration = ThingRegistration(store, self.certificates, self.provisioner)
         self.provisioning_templates = ProvisioningTemplates(store, self._commit, self.template_gate)
 
+    @property
+    def commit(self) -> Committer:
+        """Through which every write of this process goes."""
+        return self._commit
+
     async def settle(self) -> None:
         """Every write under way is committed and announced; for shutdown, before the store closes."""
         await self._commit.settle()

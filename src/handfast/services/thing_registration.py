@@ -9,6 +9,7 @@ from typing import NamedTuple
 from handfast.core.identity.ids import CertificateId, Scope
 from handfast.core.identity.records import CACertificateRecord, CertificateRecord
 from handfast.core.provisioning.plan import CertificateResource, FailureKind, ProvisioningFailed
+from handfast.core.provisioning.tasks import TaskLine
 from handfast.core.provisioning.template import Template
 from handfast.errors import (
     CertificateConflictError,
@@ -57,22 +58,30 @@ class ThingRegistration:
         self._provisioner = provisioner
 
     async def register_thing(
-        self, scope: Scope, cause: Cause, template: Template, parameters: Mapping[str, str]
+        self,
+        scope: Scope,
+        cause: Cause,
+        template: Template,
+        parameters: Mapping[str, str],
+        *,
+        task_line: TaskLine | None = None,
     ) -> Registered:
         """
         Everything that the template makes of the parameters is there; or nothing changed, no certificate either.
 
         A certificate in PEM is registered with the rules of RegisterCertificate,
-        or taken as it is where it is registered here already.
+        or taken as it is where it is registered here already. `task_line`: the line
+        of a bulk registration task that is done with it.
 
         Raises:
             ProvisioningFailed: Which resource, and why.
             ConflictingResourceUpdateError: What was judged changed meanwhile; the same call may succeed now.
+            StoreConflict: "task": the line's task does not go on.
         """
         plan = template.plan(parameters)
         wanted = plan.certificate
         if wanted is None:
-            provisioned = await self._provisioner.carry_out(scope, cause, plan)
+            provisioned = await self._provisioner.carry_out(scope, cause, plan, task_line=task_line)
             return Registered(certificate_pem=None, resource_arns=provisioned.resource_arns, provisioned=provisioned)
         certificate_id = _named(wanted)
         registered = None if certificate_id is None else await self._store.certificate(scope, certificate_id)
@@ -80,7 +89,12 @@ class ThingRegistration:
         basis = _Basis(registered, await self._ca_of(scope, new))
         try:
             provisioned = await self._provisioner.carry_out(
-                scope, cause, plan, register=new, certificate_id=certificate_id if new is None else None
+                scope,
+                cause,
+                plan,
+                register=new,
+                certificate_id=certificate_id if new is None else None,
+                task_line=task_line,
             )
         except ProvisioningFailed as failed:
             if failed.kind is FailureKind.CERTIFICATE and basis != await self._basis_now(scope, certificate_id, new):

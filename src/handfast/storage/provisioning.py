@@ -41,6 +41,7 @@ from handfast.storage import (
     fleet,
     just_in_time,
     policies,
+    registration_tasks,
     rotations,
     thing_group_members,
     things,
@@ -112,6 +113,8 @@ def provision(connection: Connection, order: ProvisioningOrder, cause: Cause) ->
             resource_arns=arns,
         )
         # What is remembered of a plan that was carried out is written here: with it, or not at all.
+        if order.task_line is not None:
+            registration_tasks.line_done(connection, order.scope, order.task_line, provisioned, cause.at)
     return provisioned, changes
 
 

@@ -63,6 +63,7 @@ from handfast.storage.sql_groups import GroupOperations
 from handfast.storage.sql_hooks import HookOperations
 from handfast.storage.sql_just_in_time import JustInTimeOperations
 from handfast.storage.sql_provisioning import ProvisioningOperations
+from handfast.storage.sql_registration_tasks import RegistrationTaskOperations
 from handfast.storage.sql_templates import TemplateOperations
 from handfast.storage.sql_thing_types import ThingTypeOperations
 from handfast.storage.sqlite import SQLiteDatabase
@@ -80,6 +81,7 @@ class SQLStore(
     TemplateOperations,
     FleetOperations,
     JustInTimeOperations,
+    RegistrationTaskOperations,
 ):
     """The registry on SQLAlchemy Core. Make one with `open`; it owns its directory until `close`."""
 

@@ -642,6 +642,39 @@ claims = Table(  # certificates with which devices have provisioned themselves, 
     sqlite_with_rowid=False,
 )
 
+thing_registration_tasks = Table(
+    "thing_registration_tasks",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("task_id", Key, primary_key=True),
+    Column("template_body", Text, nullable=False),
+    Column("bucket", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("role_arn", Text, nullable=False),
+    Column("status", Key, nullable=False),
+    Column("message", Text, nullable=True),
+    Column("success_count", BigInteger, nullable=False),
+    Column("failure_count", BigInteger, nullable=False),
+    Column("line", BigInteger, nullable=False),  # how many are done
+    Column("offset", BigInteger, nullable=False),  # bytes that are done
+    Column("size", BigInteger, nullable=True),
+    Column("input_version", Text, nullable=True),
+    Column("outcome", Text, nullable=True),  # JSON: of the last line that was done
+    Column("creation_date", Instant, nullable=False),
+    Column("last_modified_date", Instant, nullable=False),
+    # One task of a scope at a time.
+    Index(
+        "uq_thing_registration_tasks_open",
+        "account_id",
+        "region",
+        unique=True,
+        sqlite_where=text("status IN ('InProgress', 'Cancelling')"),
+        postgresql_where=text("status IN ('InProgress', 'Cancelling')"),
+    ),
+    Index("ix_thing_registration_tasks_listing", "account_id", "region", "creation_date", "task_id"),
+)
+
 audit = Table(  # append-only: triggers refuse UPDATE and DELETE
     "audit",  # the columns from `at` to `after` in the order of core.identity.audit_chain.AuditFields
     metadata,

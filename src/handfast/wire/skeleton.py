@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -258,7 +259,10 @@ class ApiApplication:
             raise NotImplementedOperationError(
                 f"{operation.name} is not implemented by handfast. `handfast coverage` lists the operations that are."
             )
-        caller = self._authenticator.caller(pending, address=call.address, request_id=call.request_id)
+        caller = replace(
+            self._authenticator.caller(pending, address=call.address, request_id=call.request_id),
+            endpoint=_endpoint(request),
+        )
         if len(request.body) <= LARGE_BODY_BYTES:
             return serialize(operation, await handler(caller, **parse(match, request)))
         # Tens of milliseconds, in which the devices' packets would wait.
@@ -302,6 +306,15 @@ class ApiApplication:
                 region=call.region,
             )
         )
+
+
+_HOST = re.compile(r"[A-Za-z0-9.-]{1,255}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
+
+
+def _endpoint(request: HttpRequest) -> str:
+    """Where the request was sent to, if its Host header is a plain name or address."""
+    host = request.header("host") or ""
+    return f"{'https' if request.secure else 'http'}://{host}" if _HOST.fullmatch(host) else ""
 
 
 def _models(operation: Operation | None, error: ServiceError) -> bool:

@@ -15,7 +15,8 @@ class Caller:
 
     `account_id` is None for the operator's key. `region` is the credential
     scope's. `address` is the peer's as text, `request_id` the UUID that the
-    response carries.
+    response carries. `endpoint` is the URL that the request was sent to, without a
+    path, as the signed Host header has it; empty where that is no plain name.
     """
 
     account_id: AccountId | None
@@ -24,6 +25,7 @@ class Caller:
     address: str
     request_id: str
     at: dt.datetime
+    endpoint: str = ""
 
     @property
     def is_operator(self) -> bool:
