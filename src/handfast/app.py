@@ -38,10 +38,11 @@ from handfast.data.handlers import DataHandlers
 from handfast.data.https import HttpsApplication
 from handfast.datadir import prepare, write_atomically
 from handfast.decision_record import DecisionRecord
+from handfast.doors import Doors, NamedEndpoint
 from handfast.errors import ConfigurationError
 from handfast.first_connections import start_just_in_time
 from handfast.fleet_provisioning import start_fleet_provisioning
-from handfast.front import FrontDoor
+from handfast.front import FrontDoor, OwnHosts
 from handfast.gateway.gateway import Gateway
 from handfast.gateway.limits import GatewayLimits
 from handfast.hooking import Hooking
@@ -50,7 +51,7 @@ from handfast.keystore.file import FileKeyStore
 from handfast.keystore.pool import KeyPool
 from handfast.listeners import Listeners, bind
 from handfast.ports import Cause, Change
-from handfast.seam import ListenerKind, TLSFacts
+from handfast.seam import ListenerKind
 from handfast.services.accounts import Accounts, Signer
 from handfast.services.authorities import ServerAuthority
 from handfast.services.endpoints import EndpointDirectory
@@ -75,8 +76,7 @@ from handfast.telemetry.entropy import SystemEntropy
 from handfast.telemetry.logging import configure_logging
 from handfast.telemetry.metrics import PrometheusMeter
 from handfast.tls.contexts import Contexts
-from handfast.tls.door import DoorFactory, DoorLimits, TLSFailure
-from handfast.tls.transport import TLSTransport
+from handfast.tls.door import DoorFactory, DoorLimits
 from handfast.verifier import Verifier
 from handfast.wire.sigv4 import Authenticator, SigningKey
 from handfast.wire.skeleton import ApiApplication, ApiRefusal, MountedService
@@ -155,7 +155,9 @@ class Plane:
                 ("api", settings.api_port, "--api-port"),
                 ("mqtt", settings.mqtt_port, "--mqtt-port"),
                 ("https", settings.https_port, "--https-port"),
+                ("alpn", settings.alpn_port, "--alpn-port"),
             )
+            if port is not None
         }
         for sock in sockets.values():
             stack.callback(sock.close)
@@ -226,6 +228,7 @@ class Plane:
         for region in self._endpoints.regions() | {settings.region}:
             await self._ensure_region(region)
 
+        local_names = (*LOCAL_NAMES, *settings.server_names)
         verdict = Verdict(
             store=store,
             principals=self._principals,
@@ -234,7 +237,7 @@ class Plane:
             clock=self._clock,
             region=settings.region,
             first_account=first,
-            local_names=(*LOCAL_NAMES, *settings.server_names),
+            local_names=local_names,
             lenient_sni=settings.sni == "lenient",
             issuer_scope=self._issuers.scope_of,
             first_connections=self._just_in_time,
@@ -279,6 +282,14 @@ class Plane:
         )
         stack.push_async_callback(bulk_tasks.tasks.close)
         rates = CallRates() if settings.quotas == "aws" else None
+        authenticator = Authenticator(
+            _key_lookup(accounts), self._clock, dev=_dev_keys(accounts) if settings.dev else None
+        )
+        data = MountedService(load_service("iot-data"), DataHandlers(gateway).handlers(), DATA_SIGNING_NAMES)
+
+        def refused_call(refused: ApiRefusal) -> None:
+            refusals.record(_api_refusal(refused, self._clock))
+
         api = ApiApplication(
             [
                 MountedService(
@@ -287,7 +298,7 @@ class Plane:
                     IOT_SIGNING_NAMES,
                     body_limits=certificates.BODY_LIMITS,
                 ),
-                MountedService(load_service("iot-data"), DataHandlers(gateway).handlers(), DATA_SIGNING_NAMES),
+                data,
                 MountedService(
                     load_service("handfast"),
                     build_handfast_handlers(
@@ -305,38 +316,56 @@ class Plane:
                     body_limits=bulk_registration.BODY_LIMITS,
                 ),
             ],
-            Authenticator(_key_lookup(accounts), self._clock, dev=_dev_keys(accounts) if settings.dev else None),
+            authenticator,
             self._clock,
             self._entropy,
-            on_refused=lambda refused: refusals.record(_api_refusal(refused, self._clock)),
+            on_refused=refused_call,
         )
+        own_hosts = frozenset(local_names) if settings.dev else None
         front = FrontDoor(
             api=api,
             trust_dir=data_dir / "trust",
             metrics=self._meter.render,
             metrics_token=_read_secret(settings.metrics_token_file, "--metrics-token-file"),
             loopback=settings.is_loopback,
-            hosts=frozenset((*LOCAL_NAMES, *settings.server_names)) if settings.dev else None,
+            hosts=own_hosts,
             report=bulk_tasks.links.report,
         )
 
         listeners = Listeners()
-        https = HttpServer(HttpsApplication(verdict, gateway, self._entropy))
+        device_http = HttpServer(HttpsApplication(verdict, gateway, self._entropy))
         api_http = HttpServer(front)
-        doors = _Doors(self._endpoints, settings.region, recorder, gateway, https)
-        factories = {
-            "mqtt": DoorFactory(self._contexts, doors, ListenerKind.MQTT, DoorLimits()),
-            "https": DoorFactory(self._contexts, doors, ListenerKind.HTTPS, DoorLimits()),
-        }
-        if settings.api_tls:
-            api_doors = _Doors(self._endpoints, settings.region, recorder, gateway, api_http)
-            factories["api"] = DoorFactory(
-                self._contexts, api_doors, ListenerKind.HTTPS, DoorLimits(), client_auth=False
+        signed_http = HttpServer(
+            OwnHosts(
+                ApiApplication(
+                    [data],
+                    authenticator,
+                    self._clock,
+                    self._entropy,
+                    on_refused=refused_call,
+                    signature_first=True,
+                    admit=NamedEndpoint(self._endpoints, local_names, lenient=settings.sni == "lenient"),
+                ),
+                own_hosts,
+                also=lambda name: self._endpoints.resolve_sni(name) is not None,
             )
-        else:
-            await listeners.add(sockets["api"], api_http.protocol)
-        for name, factory in factories.items():
-            await listeners.add(sockets[name], factory)
+        )
+        doors = Doors(
+            self._endpoints,
+            settings.region,
+            recorder,
+            mqtt=gateway.accept,
+            https=device_http.protocol,
+            signed=signed_http.protocol,
+            api=api_http.protocol,
+        )
+        factories = {
+            name: DoorFactory(self._contexts, doors, ListenerKind(name), DoorLimits())
+            for name in sockets
+            if name != "api" or settings.api_tls
+        }
+        for name, sock in sockets.items():
+            await listeners.add(sock, factories.get(name, api_http.protocol))
 
         async def close_doors() -> None:
             listeners.close()
@@ -345,7 +374,7 @@ class Plane:
             try:
                 async with asyncio.timeout(SHUTDOWN_LIMIT_S):
                     await gateway.close()
-                    await asyncio.gather(https.close(), api_http.close())
+                    await asyncio.gather(device_http.close(), signed_http.close(), api_http.close())
             except TimeoutError:
                 log.warning("connections were still open after the shutdown limit", limit_s=SHUTDOWN_LIMIT_S)
 
@@ -361,7 +390,7 @@ class Plane:
             "api": f"{'https' if settings.api_tls else 'http'}://{_netloc(sockets['api'])}",
             "mqtt": _address(sockets["mqtt"]),
             "https": _address(sockets["https"]),
-            "alpn": None,
+            "alpn": _address(sockets["alpn"]) if "alpn" in sockets else None,
             "endpoint": endpoint,
             "account": first,
             "trust_dir": str(data_dir / "trust"),
@@ -447,6 +476,7 @@ class Plane:
             mqtt_port=ready["mqtt"]["port"],
             https_host=ready["https"]["host"],
             https_port=ready["https"]["port"],
+            alpn=ready["alpn"],
             endpoint=ready["endpoint"],
             endpoint_resolves=_resolves(ready["endpoint"]),
             account=ready["account"],
@@ -455,45 +485,6 @@ class Plane:
             trust_dir=settings.data_dir / "trust",
             dev=settings.dev,
             first_run=first_run,
-        )
-
-
-class _Doors:
-    """`tls.door.DoorPlane`: what the TLS front door asks of the rest."""
-
-    def __init__(
-        self, endpoints: EndpointDirectory, region: str, recorder: Recorder, gateway: Gateway, http: HttpServer
-    ) -> None:
-        self._endpoints = endpoints
-        self._region = region
-        self._recorder = recorder
-        self._gateway = gateway
-        self._http = http
-
-    def region_of(self, sni: str | None) -> str:
-        """Whose leaf is shown: the region of the endpoint that was named, else the server's."""
-        scope = self._endpoints.resolve_sni(sni) if sni else None
-        return scope.region if scope is not None else self._region
-
-    def opened(self, facts: TLSFacts, transport: TLSTransport) -> asyncio.Protocol:
-        """The application protocol of a connection whose handshake is done."""
-        if facts.listener is ListenerKind.MQTT:
-            return self._gateway.accept(facts)
-        return self._http.protocol(facts)
-
-    def failed(self, failure: TLSFailure) -> None:
-        """A handshake that failed is recorded; it belongs to no account."""
-        self._recorder.record(
-            Stage.TLS,
-            failure.reasons,
-            None,
-            None,
-            address=failure.address,
-            details={
-                **({"sni": failure.sni} if failure.sni else {}),
-                **({"alpn": failure.alpn} if failure.alpn else {}),
-                **failure.offered,
-            },
         )
 
 

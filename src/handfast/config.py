@@ -48,6 +48,7 @@ class Settings:
     api_port: int
     mqtt_port: int
     https_port: int
+    alpn_port: int | None
     region: str
     domain: str
     server_names: tuple[str, ...]
@@ -177,6 +178,10 @@ def _count(written: _Written) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 999_999_999:
         written.wrong("a whole number, 1 or more")
     return value
+
+
+def _port_or_off(written: _Written) -> int | None:
+    return None if written.value == "off" or written.value is False else _port(written)
 
 
 def _switch(written: _Written) -> bool:
@@ -332,6 +337,19 @@ SETTINGS: tuple[Setting, ...] = (
         help="Port of the HTTPS data plane over mutual TLS.",
         unit=_PORT_UNIT,
         parse=_port,
+    ),
+    Setting(
+        name="alpn_port",
+        flag="--alpn-port",
+        metavar="N",
+        default=None,
+        default_text="off",
+        help="One port for all, as AWS IoT's 443: the client's ALPN chooses protocol and authentication.",
+        unit=_PORT_UNIT + "; off",
+        more="With ALPN `x-amzn-mqtt-ca` it is MQTT, with `x-amzn-http-ca` the HTTPS data plane, both over mutual TLS. "
+        "Without ALPN, or with `http/1.1`, no client certificate is asked for, and every request must be signed with "
+        "SigV4. Custom authorizers (ALPN `mqtt`) are not supported.",
+        parse=_port_or_off,
     ),
     Setting(
         name="region",
@@ -719,7 +737,7 @@ def _check_together(settings: Settings, origins: Mapping[str, str]) -> None:
             f"choose a domain that is {longest - MAX_NAME_OCTETS} octets shorter"
         )
     ports: dict[int, str] = {}
-    for name in ("api_port", "mqtt_port", "https_port"):
+    for name in ("api_port", "mqtt_port", "https_port", "alpn_port"):
         port = getattr(settings, name)
         flag = BY_NAME[name].flag
         if port and port in ports:

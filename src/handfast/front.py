@@ -19,6 +19,49 @@ PEM = "application/x-pem-file"
 NDJSON = "application/x-ndjson"
 
 
+class OwnHosts:
+    """
+    An application that answers only requests for names of this server, from no page of another site.
+
+    With `--dev`, where any signature counts, this is what keeps a page in a browser
+    from reaching it by a name of the page's own that resolves to loopback; and pages of
+    other origins are refused, which could send a signature in a query.
+    """
+
+    def __init__(
+        self, app: ASGIApp, hosts: frozenset[str] | None, *, also: Callable[[str], bool] = lambda name: False
+    ) -> None:
+        """
+        Args:
+            app: Answers what is let through.
+            hosts: The `Host` names that are answered; None answers all.
+            also: Whether a further name is answered.
+        """
+        self._app = app
+        self._hosts = hosts
+        self._also = also
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._hosts is not None:
+            text = None
+            if not self._is_ours(scope, self._hosts):
+                text = "This Host is not one of the server's names: use a loopback name, or start with --server-name.\n"
+            elif _is_of_another_site(scope):
+                text = "Pages of other sites cannot use a server that was started with --dev.\n"
+            if text is not None:
+                await PlainTextResponse(text, 403)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _is_ours(self, scope: Scope, own: frozenset[str]) -> bool:
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        if len(hosts) != 1:
+            return False
+        host = hosts[0].decode("latin-1").lower()
+        name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.rsplit(":", 1)[0]
+        return name.strip("[]") in own or self._also(name)
+
+
 class FrontDoor:
     """
     The ASGI application of the API port.
@@ -29,9 +72,7 @@ class FrontDoor:
         metrics: Renders the exposition format.
         metrics_token: The bearer token that `/metrics` asks for away from loopback; None closes it there.
         loopback: Whether only this machine can reach the port.
-        hosts: The `Host` names that are answered; None answers all. With `--dev`, where any signature counts,
-            this is what keeps a page in a browser from reaching the API by a name of its own that resolves to
-            loopback; and pages of other origins are then refused, which could send a signature in a query.
+        hosts: See `OwnHosts`.
         report: The file of a bulk registration task that a token opens, if it does.
     """
 
@@ -50,9 +91,8 @@ class FrontDoor:
         self._metrics = metrics
         self._metrics_token = metrics_token
         self._loopback = loopback
-        self._hosts = hosts
         self._report = report
-        self._router = Router(
+        router = Router(
             routes=[
                 Route("/healthz", self._healthz, methods=["GET"]),
                 Route("/metrics", self._serve_metrics, methods=["GET"]),
@@ -63,27 +103,10 @@ class FrontDoor:
             redirect_slashes=False,
             default=api,
         )
+        self._guarded = OwnHosts(router, hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self._hosts is not None and not self._is_our_host(scope):
-            refusal = PlainTextResponse(
-                "This Host is not one of the server's names: use a loopback name, or start with --server-name.\n", 403
-            )
-            await refusal(scope, receive, send)
-            return
-        if scope["type"] == "http" and self._hosts is not None and _is_of_another_site(scope):
-            refusal = PlainTextResponse("Pages of other sites cannot use a server that was started with --dev.\n", 403)
-            await refusal(scope, receive, send)
-            return
-        await self._router(scope, receive, send)
-
-    def _is_our_host(self, scope: Scope) -> bool:
-        hosts = [value for name, value in scope["headers"] if name == b"host"]
-        if len(hosts) != 1 or self._hosts is None:
-            return False
-        host = hosts[0].decode("latin-1").lower()
-        name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.rsplit(":", 1)[0]
-        return name.strip("[]") in self._hosts
+        await self._guarded(scope, receive, send)
 
     async def _healthz(self, _request: Request) -> Response:
         return PlainTextResponse("ok\n")

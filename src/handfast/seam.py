@@ -24,6 +24,8 @@ class ListenerKind(StrEnum):
 
     MQTT = "mqtt"  # --mqtt-port
     HTTPS = "https"  # --https-port
+    ALPN = "alpn"  # --alpn-port
+    API = "api"  # --api-port, where it speaks TLS
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,6 +33,7 @@ class TLSFacts:
     """
     What a completed handshake proved: the peer holds the key of `certificate_der`.
 
+    Where no certificate was asked for, `certificate_der` is b"" and `certificate_id` "".
     `offered` says what the ClientHello offered, as bounded text for the refusal
     record; the data plane drops it once the connection is admitted.
     """

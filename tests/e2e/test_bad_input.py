@@ -349,4 +349,4 @@ def test_nothing_listens_in_plaintext(server: Server) -> None:
     ports = subprocess.run(["ss", "-ltnp"], capture_output=True, text=True, timeout=10).stdout
     own = {line.split()[3] for line in ports.splitlines() if f"pid={server.process.pid}," in line}
     api_port = server.api.rsplit(":", 1)[1]
-    assert {f"127.0.0.1:{p}" for p in (api_port, server.mqtt_port, server.https_port)} == own
+    assert {f"127.0.0.1:{p}" for p in (api_port, server.mqtt_port, server.https_port, server.alpn_port)} == own

@@ -29,8 +29,11 @@ class Client:
         host: str = "localhost",
         tls_version: ssl.TLSVersion | None = None,
         reconnect: bool = False,
+        port: int | None = None,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         self.server = server
+        self.port = port or server.mqtt_port
         self.host = host
         self.version = version
         self.client_id = f"client-{uuid.uuid4().hex[:8]}" if client_id is None else client_id
@@ -43,8 +46,9 @@ class Client:
         self.raw = paho.Client(
             paho.CallbackAPIVersion.VERSION2, client_id=self.client_id, protocol=version, reconnect_on_failure=reconnect
         )
-        context = ssl.create_default_context(cafile=str(device.root))
-        context.load_cert_chain(str(device.certificate), str(device.key))
+        if context is None:
+            context = ssl.create_default_context(cafile=str(device.root))
+            context.load_cert_chain(str(device.certificate), str(device.key))
         if tls_version:
             context.minimum_version = context.maximum_version = tls_version
         self.raw.tls_set_context(context)
@@ -61,7 +65,7 @@ class Client:
         if self.version == paho.MQTTv5:
             options.setdefault("clean_start", True)
             options["properties"] = properties
-        self.raw.connect(self.host, self.server.mqtt_port, keepalive, **options)
+        self.raw.connect(self.host, self.port, keepalive, **options)
         self.raw.loop_start()
         deadline = LIMIT_S
         try:

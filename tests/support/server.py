@@ -48,6 +48,10 @@ class Server:
         return int(self.ready["https"]["port"])
 
     @property
+    def alpn_port(self) -> int:
+        return int(self.ready["alpn"]["port"])
+
+    @property
     def endpoint(self) -> str:
         return str(self.ready["endpoint"])
 
@@ -143,9 +147,8 @@ def launch(data_dir: Path, *flags: str) -> tuple[subprocess.Popen[bytes], Path, 
     ready = data_dir.parent / f"{data_dir.name}.ready.json"
     ready.unlink(missing_ok=True)
     log = data_dir.parent / f"{data_dir.name}.log"
-    ports = [
-        item for name in ("--api-port", "--mqtt-port", "--https-port") if name not in flags for item in (name, "0")
-    ]
+    names = ("--api-port", "--mqtt-port", "--https-port", "--alpn-port")
+    ports = [item for name in names if name not in flags for item in (name, "0")]
     with log.open("ab") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "handfast.cli.main", "serve", "--data-dir", str(data_dir)]

@@ -179,12 +179,10 @@ async def running_door(
     plane: RecordingPlane | None = None,
     listener: ListenerKind = ListenerKind.MQTT,
     limits: DoorLimits | None = None,
-    *,
-    client_auth: bool = True,
 ) -> AsyncIterator[RunningDoor]:
     loop = asyncio.get_running_loop()
     plane = plane or RecordingPlane()
-    factory = DoorFactory(table, plane, listener, limits, client_auth=client_auth)
+    factory = DoorFactory(table, plane, listener, limits)
     server = await loop.create_server(factory, "127.0.0.1", 0)
     try:
         yield RunningDoor(factory, plane, server.sockets[0].getsockname()[1])

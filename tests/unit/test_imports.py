@@ -101,6 +101,7 @@ COMPOSITION = frozenset(
         "bulk_tasks",
         "checking",
         "decision_record",
+        "doors",
         "fleet_provisioning",
         "first_connections",
         "front",

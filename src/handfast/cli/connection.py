@@ -40,7 +40,8 @@ class ServerAddress:
     A server and the key to call it with.
 
     Of a server on a data directory everything is known. Of one behind `--endpoint-url` the ports are the
-    defaults, `endpoint` and `trust_dir` are None. `host` is where its listeners are reached.
+    defaults; `alpn_port`, `endpoint` and `trust_dir` are None. `host` is where its listeners are reached;
+    `alpn_port` is None as well where that port is off.
     """
 
     api: str
@@ -54,6 +55,7 @@ class ServerAddress:
     secret: str = field(repr=False)
     session_token: str | None = field(default=None, repr=False)
     ca_bundle: str | None = None
+    alpn_port: int | None = None
 
     @property
     def is_aws(self) -> bool:
@@ -169,6 +171,7 @@ def _local(data_dir: Path, profile: str, region: str | None) -> ServerAddress:
         pid, api = int(facts["pid"]), str(facts["api"])
         mqtt, https = facts["mqtt"], facts["https"]
         host, mqtt_port, https_port = str(mqtt["host"]), int(mqtt["port"]), int(https["port"])
+        alpn_port = int(facts["alpn"]["port"]) if facts["alpn"] else None
         endpoint, trust_dir = str(facts["endpoint"]), Path(facts["trust_dir"])
     except FileNotFoundError:
         raise ConfigurationError(f"no server runs on {data_dir} (there is no {SERVE_FILE}): {start}") from None
@@ -190,6 +193,7 @@ def _local(data_dir: Path, profile: str, region: str | None) -> ServerAddress:
         host=host,
         mqtt_port=mqtt_port,
         https_port=https_port,
+        alpn_port=alpn_port,
         endpoint=endpoint,
         trust_dir=trust_dir,
         access_key_id=keys[profile].access_key_id,

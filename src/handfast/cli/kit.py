@@ -43,6 +43,7 @@ class Kit:
     mqtt_port: int
     https_port: int
     region: str
+    alpn_port: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The content of device.json. `host` is a name that resolved where the kit was made."""
@@ -52,7 +53,8 @@ class Kit:
             "certificateId": self.certificate_id,
             "endpoint": self.endpoint,
             "host": self.host,
-            "ports": {"mqtt": self.mqtt_port, "https": self.https_port},
+            "ports": {"mqtt": self.mqtt_port, "https": self.https_port}
+            | ({"alpn": self.alpn_port} if self.alpn_port is not None else {}),
             "region": self.region,
         }
 
@@ -70,6 +72,7 @@ class Kit:
                 host=str(facts["host"]),
                 mqtt_port=int(facts["ports"]["mqtt"]),
                 https_port=int(facts["ports"]["https"]),
+                alpn_port=int(facts["ports"]["alpn"]) if "alpn" in facts["ports"] else None,
                 region=str(facts["region"]),
             )
         except OSError as error:
@@ -125,6 +128,7 @@ def create_kit(
             host=reachable_name(server, made.endpoint),
             mqtt_port=server.mqtt_port,
             https_port=server.https_port,
+            alpn_port=server.alpn_port,
             region=server.region,
         )
         _write_folder(folder, kit, made.certificate_pem, key_pem, roots)
@@ -276,6 +280,7 @@ def _write_folder(folder: Path, kit: Kit, certificate_pem: str, key_pem: bytes |
             host=kit.host,
             mqtt_port=kit.mqtt_port,
             https_port=kit.https_port,
+            alpn_port=kit.alpn_port,
             has_key=key_pem is not None,
         )
         write_new(fresh / "README.txt", text.encode(), 0o644)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 
 def readme(
-    *, thing: str, client_id: str, endpoint: str, host: str, mqtt_port: int, https_port: int, has_key: bool
+    *,
+    thing: str,
+    client_id: str,
+    endpoint: str,
+    host: str,
+    mqtt_port: int,
+    https_port: int,
+    alpn_port: int | None = None,
+    has_key: bool,
 ) -> str:
     """
     The text. `host` resolves on the machine where the kit was made; SNI and the name that is verified are
@@ -24,6 +32,11 @@ This machine did not resolve the endpoint when the kit was made, so the lines be
 {host} instead. Where the endpoint resolves, use its name.
 """
     )
+    by_alpn = (
+        f"either            port {alpn_port}, ALPN x-amzn-mqtt-ca for MQTT, x-amzn-http-ca for HTTPS\n"
+        if alpn_port is not None
+        else ""
+    )
     return f"""The device {thing}
 
 certificate.pem   its X.509 certificate
@@ -33,7 +46,7 @@ device.json       endpoint, ports, client id and certificate id for programs
 endpoint          {endpoint}
 MQTT              port {mqtt_port}, mutual TLS, client id {client_id}
 HTTPS             port {https_port}, mutual TLS, POST /topics/TOPIC
-topics            {thing}/…
+{by_alpn}topics            {thing}/…
 {stands_in}
 Run the lines below inside this folder.
 

@@ -6,8 +6,10 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from handfast.config import is_loopback
 
@@ -21,7 +23,7 @@ class ServeInfo:
     What the screen tells.
 
     `api` is a URL; `endpoint_resolves` says whether this machine finds an address for `endpoint`; `first_run`
-    whether this start made the data directory.
+    whether this start made the data directory; `alpn` is host and port of the port where ALPN decides.
     """
 
     version: str
@@ -38,6 +40,7 @@ class ServeInfo:
     trust_dir: Path
     dev: bool = False
     first_run: bool = False
+    alpn: Mapping[str, Any] | None = None
 
 
 def start_screen(info: ServeInfo) -> str:
@@ -55,6 +58,9 @@ def start_screen(info: ServeInfo) -> str:
         f"  keys       {_shown(info.data_dir / 'credentials')}   roots {_shown(info.trust_dir)}"
         + ("   (made now)" if info.first_run else ""),
     ]
+    if info.alpn is not None:
+        where_alpn = _authority(info.alpn["host"], info.alpn["port"])
+        lines.insert(5, f"  by ALPN    {where_alpn}   x-amzn-mqtt-ca, x-amzn-http-ca; without: signed HTTPS")
     lines += [
         "",
         "Provision a device and publish its first message (paste in a second terminal, in this directory):",

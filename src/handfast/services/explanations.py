@@ -81,7 +81,8 @@ _TEXTS: dict[ReasonCode, tuple[str, str]] = {
     ),
     _CODES.UNKNOWN_ALPN: (
         "The client names (by ALPN) only protocols that are not served on this port.",
-        "On 8883 and 8443 send no ALPN, or x-amzn-mqtt-ca for MQTT and x-amzn-http-ca for HTTPS.",
+        "On 8883 and 8443 send no ALPN, or x-amzn-mqtt-ca for MQTT and x-amzn-http-ca for HTTPS; the last two also on "
+        "--alpn-port.",
     ),
     _CODES.CUSTOM_AUTH_UNSUPPORTED: (
         "The client asks for a custom authorizer (ALPN mqtt), which is not supported.",

@@ -41,11 +41,14 @@ MAX_FLIGHT_BYTES: Final = 16 * 1024 + 4 * 1024
 _RETRY_RANDOM: Final = hashlib.sha256(b"HelloRetryRequest").digest()
 _RANDOM_AT: Final = slice(11, 43)
 
-_ALPN: Final[Mapping[ListenerKind, tuple[bytes, ...]]] = {
-    ListenerKind.MQTT: (ALPN_MQTT.encode(),),
-    ListenerKind.HTTPS: (ALPN_HTTPS.encode(), ALPN_HTTP11.encode()),
+SERVED: Final[Mapping[ListenerKind, Mapping[str | None, bool]]] = {
+    ListenerKind.MQTT: {None: True, ALPN_MQTT: True},
+    ListenerKind.HTTPS: {None: True, ALPN_HTTPS: True, ALPN_HTTP11: True},
+    ListenerKind.ALPN: {ALPN_MQTT: True, ALPN_HTTPS: True, ALPN_HTTP11: False, None: False},
+    ListenerKind.API: {None: False, ALPN_HTTP11: False},
 }
-_ALPN_SERVER_ONLY: Final = (ALPN_HTTP11.encode(),)
+"""By listener: the ALPN protocols in the server's order, None for a client that offers none, and whether a client
+certificate is required under it. Where it is not, none is asked for."""
 
 _PLAIN_HTTP_TEXT: Final = b"This port speaks HTTPS; the request came without TLS.\n"
 _PLAIN_HTTP_ANSWER: Final = (
@@ -110,21 +113,20 @@ class DoorFactory:
         listener: ListenerKind,
         limits: DoorLimits | None = None,
         *,
-        client_auth: bool = True,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         """
         Args:
-            client_auth: False: no certificate is asked for; `facts.certificate_der` is then b""
-                and `certificate_id` "". ALPN is none or http/1.1.
+            listener: Decides which ALPN protocols are served, and under which a certificate is required (`SERVED`).
             loop: The running one by default.
         """
         self.contexts = contexts
         self.plane = plane
         self.listener = listener
         self.limits = limits or DoorLimits()
-        self.client_auth = client_auth
-        self.alpn = _ALPN[listener] if client_auth else _ALPN_SERVER_ONLY
+        self.client_auth = SERVED[listener]
+        self.alpn = tuple((name.encode(), name) for name in self.client_auth if name is not None)
+        self.policy = contexts.policy.on_alpn_port if listener is ListenerKind.ALPN else contexts.policy
         self.loop = loop or asyncio.get_running_loop()
         self.turn = Turn(self.loop)
         self.hello_deadlines: Deadlines[Door] = Deadlines(self.loop, self.limits.hello_timeout_s, Door.hello_expired)
@@ -219,7 +221,7 @@ class Door(asyncio.Protocol):
         if isinstance(result, NeedMore):
             return
         if isinstance(result, Bad):
-            http = self._factory.listener is ListenerKind.HTTPS and result.code is ReasonCode.NOT_TLS
+            http = self._factory.listener is not ListenerKind.MQTT and result.code is ReasonCode.NOT_TLS
             answer = _PLAIN_HTTP_ANSWER if http and 0x41 <= data[0] <= 0x5A else _alert(result.alert)
             self._refuse(Reason(result.code, result.detail), result.alert, answer)
             return
@@ -245,22 +247,22 @@ class Door(asyncio.Protocol):
         factory = self._factory
         selected = None
         if hello.alpn:
-            for name in factory.alpn:
-                if name in hello.alpn:
-                    selected = name.decode()
+            for wanted, name in factory.alpn:
+                if wanted in hello.alpn:
+                    selected = name
                     break
             else:
                 self._refuse_alpn(hello)
                 return False
         contexts = factory.contexts
-        policy = contexts.policy
+        policy = factory.policy
         kind = choose_chain(hello, contexts.prefer, policy)
         if isinstance(kind, Reject):
             self._refuse(Reason(kind.code, kind.detail), kind.alert)
             return False
         try:
             region = factory.plane.region_of(hello.sni)
-            context = contexts.get(region, kind, factory.client_auth, selected, policy)
+            context = contexts.get(region, kind, factory.client_auth[selected], selected, policy)
             if context is None:
                 raise LookupError(f"no {kind} server certificate is installed for {region!r}")
             self._engine = contexts.engine(context)
@@ -273,12 +275,13 @@ class Door(asyncio.Protocol):
 
     def _refuse_alpn(self, hello: ClientHello) -> None:
         offered = hello.alpn_text()
-        if ALPN_CUSTOM_AUTH.encode() in hello.alpn and self._factory.listener is ListenerKind.MQTT:
+        served = self._factory.client_auth
+        if ALPN_CUSTOM_AUTH.encode() in hello.alpn and ALPN_MQTT in served:
             code = ReasonCode.CUSTOM_AUTH_UNSUPPORTED
             detail = f"ALPN {ALPN_CUSTOM_AUTH} asks for a custom authorizer, which is not supported; use {ALPN_MQTT}"
         else:
             code = ReasonCode.UNKNOWN_ALPN
-            known = " or ".join(name.decode() for name in self._factory.alpn)
+            known = " or ".join(name for name in served if name is not None)
             detail = f"ALPN {offered} is not served on this port; offer none, or {known}"
         self._refuse(Reason(code, detail), hellos.ALERT_NO_APPLICATION_PROTOCOL)
 
@@ -337,7 +340,7 @@ class Door(asyncio.Protocol):
                 chain_kind=self._kind,
                 offered=Offered(hello),
             )
-            if factory.client_auth and not der:
+            if factory.client_auth[self._selected] and not der:
                 raise RuntimeError("a handshake without a client certificate was completed")
             transport = TLSTransport(raw, engine, facts, factory.turn)
             raw.set_protocol(transport)

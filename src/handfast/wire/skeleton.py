@@ -50,7 +50,7 @@ from handfast.wire.http import (
 from handfast.wire.parser import HttpRequest, parse
 from handfast.wire.router import BadPath, Match, Router
 from handfast.wire.serializer import serialize
-from handfast.wire.sigv4 import Authenticator, Clock, Pending, Refused, check_target, read_claim
+from handfast.wire.sigv4 import Authenticator, Claim, Clock, Pending, Refused, check_target, read_claim
 from handfast.wire.spec import Operation, Service
 from handfast.wire.validator import prepare
 
@@ -159,6 +159,9 @@ class ApiApplication:
         entropy: Entropy,
         on_refused: Callable[[ApiRefusal], None],
         body_limit_bytes: int = BODY_LIMIT_BYTES,
+        *,
+        signature_first: bool = False,
+        admit: Callable[[Scope, Caller], None] | None = None,
     ) -> None:
         """
         Args:
@@ -168,8 +171,12 @@ class ApiApplication:
             entropy: Request ids.
             on_refused: Told of each refused call; must not raise, block or wait.
             body_limit_bytes: Longer bodies are answered with 413.
+            signature_first: Nobody learns which paths there are without a signature for the first of the services.
+            admit: Asked once the signature is verified; raises a `ServiceError` or `Refused` where that is not enough.
         """
         self._services = list(services)
+        self._signature_first = signature_first
+        self._admit = admit
         self._authenticator = authenticator
         self._clock = clock
         self._entropy = entropy
@@ -250,19 +257,23 @@ class ApiApplication:
         except BadPath as error:
             raise InvalidRequestError(str(error)) from error
         if not candidates:
+            if self._signature_first:
+                await self._verify(call, self._services[0], frozenset(), read_claim(head), head, receive)
             raise ResourceNotFoundError(f"No operation is at {call.method} {call.path}.")
         call.service, call.operation = candidates[0][0], candidates[0][1].operation
         service, match, pending, request = await self._authenticate(call, candidates, head, receive)
         operation = match.operation
+        caller = replace(
+            self._authenticator.caller(pending, address=call.address, request_id=call.request_id),
+            endpoint=_endpoint(request),
+        )
+        if self._admit is not None:
+            self._admit(scope, caller)
         handler = service.handlers.get(operation.name)
         if handler is None:
             raise NotImplementedOperationError(
                 f"{operation.name} is not implemented by handfast. `handfast coverage` lists the operations that are."
             )
-        caller = replace(
-            self._authenticator.caller(pending, address=call.address, request_id=call.request_id),
-            endpoint=_endpoint(request),
-        )
         if len(request.body) <= LARGE_BODY_BYTES:
             return serialize(operation, await handler(caller, **parse(match, request)))
         # Tens of milliseconds, in which the devices' packets would wait.
@@ -277,18 +288,30 @@ class ApiApplication:
         receive: Receive,
     ) -> tuple[MountedService, Match, Pending, HttpRequest]:
         claim = read_claim(head)
-        call.access_key_id, call.region = claim.access_key_id, claim.region
         service, match = next((c for c in candidates if claim.service in c[0].signing_names), candidates[0])
         call.service, call.operation = service, match.operation
-        pending = await self._authenticator.begin(
-            claim, head, signing_names=service.signing_names, must_sign=match.operation.input_headers
-        )
-        limit = service.body_limits.get(match.operation.name) or service.body_limit_bytes or self._body_limit
+        pending, request = await self._verify(call, service, match.operation.input_headers, claim, head, receive)
+        return service, match, pending, request
+
+    async def _verify(
+        self,
+        call: _Call,
+        service: MountedService,
+        must_sign: Collection[str],
+        claim: Claim,
+        head: HttpRequest,
+        receive: Receive,
+    ) -> tuple[Pending, HttpRequest]:
+        """The verified claim and the request with its body, which is read for a key that exists only."""
+        call.access_key_id, call.region = claim.access_key_id, claim.region
+        pending = await self._authenticator.begin(claim, head, signing_names=service.signing_names, must_sign=must_sign)
+        name = call.operation.name if call.operation else ""
+        limit = service.body_limits.get(name) or service.body_limit_bytes or self._body_limit
         request = replace(head, body=await RequestBody(head, receive).read(limit))
         self._authenticator.finish(pending, request)
         # Only now: before, the account would be anybody's claim.
         call.account_id = pending.key.account_id
-        return service, match, pending, request
+        return pending, request
 
     def _record(self, call: _Call, reason: ReasonCode, detail: str, error: ServiceError) -> None:
         self._on_refused(

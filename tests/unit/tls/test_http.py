@@ -52,9 +52,9 @@ class HttpPlane(RecordingPlane):
 
 
 @contextlib.asynccontextmanager
-async def https(engine: type[Engine], *, client_auth: bool = True) -> AsyncIterator[RunningDoor]:
+async def https(engine: type[Engine], listener: ListenerKind = ListenerKind.HTTPS) -> AsyncIterator[RunningDoor]:
     plane = HttpPlane()
-    async with running_door(contexts(engine), plane, ListenerKind.HTTPS, client_auth=client_auth) as door:
+    async with running_door(contexts(engine), plane, listener) as door:
         yield door
         for connection in list(plane.state.connections):
             connection.shutdown()
@@ -132,7 +132,7 @@ async def test_a_client_without_a_certificate_is_refused(engine: type[Engine]) -
 
 @pytest.mark.parametrize("certificate", [True, False])
 async def test_the_api_port_asks_for_none(engine: type[Engine], certificate: bool) -> None:
-    async with https(engine, client_auth=False) as door:
+    async with https(engine, ListenerKind.API) as door:
         status, output = await curl(door, url(door), certificate=certificate)
         assert (0, expected("GET", identity="nobody")) == (status, output)
         assert b"" == door.plane.facts[0].certificate_der

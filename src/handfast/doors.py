@@ -1,0 +1,119 @@
+"""What the TLS doors ask of the rest: whose certificate is shown, who speaks on an open connection, what is kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from handfast.core.identity.caller import Caller
+from handfast.core.identity.ids import Scope
+from handfast.core.identity.refusal import ReasonCode, Stage
+from handfast.errors import ForbiddenError
+from handfast.seam import ListenerKind, TLSFacts
+from handfast.services.endpoints import EndpointDirectory
+from handfast.services.recording import Recorder
+from handfast.services.verdict import normal_name
+from handfast.tls.contexts import ALPN_HTTPS, ALPN_MQTT
+from handfast.tls.door import TLSFailure
+from handfast.tls.transport import TLSTransport
+from handfast.wire.sigv4 import Refused
+
+Speaker = Callable[[TLSFacts], asyncio.Protocol]
+
+
+class Doors:
+    """`tls.door.DoorPlane` of every TLS listener."""
+
+    def __init__(
+        self,
+        endpoints: EndpointDirectory,
+        region: str,
+        recorder: Recorder,
+        *,
+        mqtt: Speaker,
+        https: Speaker,
+        signed: Speaker,
+        api: Speaker,
+    ) -> None:
+        """
+        Args:
+            endpoints: Knows the regions of the names that clients ask for.
+            region: The server's own.
+            recorder: Keeps the handshakes that failed.
+            mqtt: Speaks MQTT with a device that showed a certificate.
+            https: The HTTPS data plane for such a device.
+            signed: The data plane for requests that are signed, on the ALPN port.
+            api: The API port.
+        """
+        self._endpoints = endpoints
+        self._region = region
+        self._recorder = recorder
+        self._at_alpn_port: Mapping[str | None, Speaker] = {ALPN_MQTT: mqtt, ALPN_HTTPS: https}
+        self._speakers: Mapping[ListenerKind, Speaker] = {
+            ListenerKind.MQTT: mqtt,
+            ListenerKind.HTTPS: https,
+            ListenerKind.ALPN: signed,
+            ListenerKind.API: api,
+        }
+
+    def region_of(self, sni: str | None) -> str:
+        """Whose leaf is shown: the region of the endpoint that was named, else the server's."""
+        scope = self._endpoints.resolve_sni(sni) if sni else None
+        return scope.region if scope is not None else self._region
+
+    def opened(self, facts: TLSFacts, transport: TLSTransport) -> asyncio.Protocol:
+        """The application protocol of a connection whose handshake is done."""
+        speaker = self._speakers[facts.listener]
+        if facts.listener is ListenerKind.ALPN:
+            speaker = self._at_alpn_port.get(facts.alpn, speaker)
+        return speaker(facts)
+
+    def failed(self, failure: TLSFailure) -> None:
+        """A handshake that failed is recorded; it belongs to no account."""
+        self._recorder.record(
+            Stage.TLS,
+            failure.reasons,
+            None,
+            None,
+            address=failure.address,
+            details={
+                "listener": str(failure.listener),
+                **({"sni": failure.sni} if failure.sni else {}),
+                **({"alpn": failure.alpn} if failure.alpn else {}),
+                **failure.offered,
+            },
+        )
+
+
+class NamedEndpoint:
+    """
+    Step 2 of the verdict for a signed request: the endpoint that the client names (SNI) is of the signer's account,
+    in the region that it signed for.
+
+    No SNI, and where stand-ins are allowed a local name, stands for the signer's own endpoint.
+    """
+
+    def __init__(self, endpoints: EndpointDirectory, local_names: Iterable[str], *, lenient: bool) -> None:
+        self._endpoints = endpoints
+        self._local_names = frozenset(map(normal_name, local_names)) if lenient else frozenset()
+
+    def __call__(self, scope: Mapping[str, Any], caller: Caller) -> None:
+        """
+        Raises:
+            Refused: An endpoint of nobody, or of another account or region: the peer cannot tell which.
+        """
+        facts = scope["state"]["tls"]
+        assert isinstance(facts, TLSFacts)
+        if facts.sni is None:
+            return
+        name = normal_name(facts.sni)
+        if name in self._local_names:
+            return
+        owner = self._endpoints.resolve_sni(name)
+        if owner is None:
+            detail = f"the connection names {name} (SNI), which is no endpoint of this server"
+            raise Refused(ForbiddenError("Forbidden"), ReasonCode.ENDPOINT_UNKNOWN, detail)
+        if caller.account_id is None or owner != Scope(caller.account_id, caller.region):
+            detail = f"the connection names {name} (SNI), the endpoint of another account or region than signed for"
+            raise Refused(ForbiddenError("Forbidden"), ReasonCode.ENDPOINT_OF_ANOTHER_ACCOUNT, detail)
