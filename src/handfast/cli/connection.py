@@ -171,7 +171,7 @@ def _local(data_dir: Path, profile: str, region: str | None) -> ServerAddress:
         pid, api = int(facts["pid"]), str(facts["api"])
         mqtt, https = facts["mqtt"], facts["https"]
         host, mqtt_port, https_port = str(mqtt["host"]), int(mqtt["port"]), int(https["port"])
-        alpn_port = int(facts["alpn"]["port"]) if facts["alpn"] else None
+        alpn_port = int(facts["alpn"]["port"]) if facts.get("alpn") else None
         endpoint, trust_dir = str(facts["endpoint"]), Path(facts["trust_dir"])
     except FileNotFoundError:
         raise ConfigurationError(f"no server runs on {data_dir} (there is no {SERVE_FILE}): {start}") from None

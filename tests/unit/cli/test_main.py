@@ -40,7 +40,7 @@ def test_serve_has_the_flags_of_the_table_and_nothing_that_is_not_built(capsys: 
     text = capsys.readouterr().out
     for setting in SETTINGS:
         assert setting.flag in text
-    for later in ("--alpn-port", "--dev-listen", "--clock", "--nats-url", "--workers"):
+    for later in ("--dev-listen", "--clock", "--nats-url", "--workers"):
         assert later not in text
 
 
