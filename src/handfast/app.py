@@ -354,6 +354,7 @@ class Plane:
             self._endpoints,
             settings.region,
             recorder,
+            self._meter,
             mqtt=gateway.accept,
             https=device_http.protocol,
             signed=signed_http.protocol,

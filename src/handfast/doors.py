@@ -10,6 +10,7 @@ from handfast.core.identity.caller import Caller
 from handfast.core.identity.ids import Scope
 from handfast.core.identity.refusal import ReasonCode, Stage
 from handfast.errors import ForbiddenError
+from handfast.ports import Meter
 from handfast.seam import ListenerKind, TLSFacts
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.recording import Recorder
@@ -18,6 +19,9 @@ from handfast.tls.contexts import ALPN_HTTPS, ALPN_MQTT
 from handfast.tls.door import TLSFailure
 from handfast.tls.transport import TLSTransport
 from handfast.wire.sigv4 import Refused
+
+COUNTED_GROUPS = frozenset({"X25519MLKEM768", "x25519", "secp256r1", "secp384r1", "secp521r1", "ffdhe2048", "none"})
+"""The key-exchange groups that are configured, in OpenSSL's words; none of static RSA."""
 
 Speaker = Callable[[TLSFacts], asyncio.Protocol]
 
@@ -30,6 +34,7 @@ class Doors:
         endpoints: EndpointDirectory,
         region: str,
         recorder: Recorder,
+        meter: Meter,
         *,
         mqtt: Speaker,
         https: Speaker,
@@ -41,6 +46,7 @@ class Doors:
             endpoints: Knows the regions of the names that clients ask for.
             region: The server's own.
             recorder: Keeps the handshakes that failed.
+            meter: Counts those that did not.
             mqtt: Speaks MQTT with a device that showed a certificate.
             https: The HTTPS data plane for such a device.
             signed: The data plane for requests that are signed, on the ALPN port.
@@ -49,6 +55,7 @@ class Doors:
         self._endpoints = endpoints
         self._region = region
         self._recorder = recorder
+        self._meter = meter
         self._at_alpn_port: Mapping[str | None, Speaker] = {ALPN_MQTT: mqtt, ALPN_HTTPS: https}
         self._speakers: Mapping[ListenerKind, Speaker] = {
             ListenerKind.MQTT: mqtt,
@@ -64,6 +71,14 @@ class Doors:
 
     def opened(self, facts: TLSFacts, transport: TLSTransport) -> asyncio.Protocol:
         """The application protocol of a connection whose handshake is done."""
+        group = facts.group or "none"
+        self._meter.count(
+            "handfast_tls_handshakes_total",
+            labels={
+                "group": group if group in COUNTED_GROUPS else "other",
+                "hybrid_offered": "yes" if facts.hybrid_offered else "no",
+            },
+        )
         speaker = self._speakers[facts.listener]
         if facts.listener is ListenerKind.ALPN:
             speaker = self._at_alpn_port.get(facts.alpn, speaker)

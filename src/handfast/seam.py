@@ -50,6 +50,7 @@ class TLSFacts:
     cipher: str
     group: str | None
     chain_kind: str  # "rsa" | "ecdsa"
+    hybrid_offered: bool = False  # a post-quantum hybrid group was offered, ours or another
     offered: Mapping[str, str] = field(default_factory=dict)
 
 

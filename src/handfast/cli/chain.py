@@ -35,6 +35,7 @@ class Seen(NamedTuple):
     chain: list[x509.Certificate]
     version: str
     cipher: str
+    group: str | None
     ended: str
 
 
@@ -86,6 +87,7 @@ def chain(
                 "servername_covered": named,
                 "version": seen.version,
                 "cipher": seen.cipher,
+                "group": seen.group,
                 "handshake": seen.ended or "complete",
                 "chain": [dataclasses.asdict(each) for each in described],
                 "certificate_message": dataclasses.asdict(message),
@@ -97,6 +99,9 @@ def chain(
     print(
         f"{printable(host)}:{port}  {seen.version} {seen.cipher}  {sum(c.size_bytes for c in described)} bytes of chain"
     )
+    if seen.group:
+        hybrid = ", a post-quantum hybrid" if "MLKEM" in seen.group else ", not post-quantum"
+        print(f"Key exchange: {printable(seen.group)}{hybrid}")
     print(
         f"Certificate message: {message.tls12} bytes in TLS 1.2, {message.tls13} in TLS 1.3; "
         f"with records {message.tls12_records} and {message.tls13_records}"
@@ -205,6 +210,7 @@ def look(host: str, port: int, servername: str, kind: str | None, timeout_s: flo
             chain=list(presented),
             version=connection.get_protocol_version_name(),
             cipher=connection.get_cipher_name() or "-",
+            group=connection.get_group_name(),
             ended=ended,
         )
 

@@ -86,12 +86,18 @@ def in_words(refusal: dict[str, Any]) -> str:
             lines.append(f"     What to do: {printable(str(reason['fix']))}")
     facts = [(label, refusal[key]) for key, label in _FACTS if refusal.get(key)]
     told = {str(value) for _, value in facts}
-    facts += [(_label(k), v) for k, v in sorted((refusal.get("facts") or {}).items()) if str(v) not in told]
+    more = sorted((refusal.get("facts") or {}).items())
+    facts += [(_label(name), _with_remark(name, value)) for name, value in more if str(value) not in told]
     lines += [f"  {printable(label)}: {printable(str(value))}" for label, value in facts]
     codes = [printable(str(r.get("code", ""))) for r in reasons]
     aws = [printable(str(r["awsLogReason"])) for r in reasons if r.get("awsLogReason")]
     lines.append(f"  code: {', '.join(codes)}" + (f" (AWS logs {', '.join(aws)})" if aws else ""))
     return "\n".join(lines)
+
+
+def _with_remark(name: str, value: object) -> object:
+    """The key exchange of a handshake says whether it withstands a quantum computer."""
+    return f"{value} (post-quantum hybrid)" if name == "group" and "MLKEM" in str(value) else value
 
 
 def _label(name: str) -> str:

@@ -52,6 +52,14 @@ METRICS: tuple[Metric, ...] = (
         labels=("stage", "reason"),
     ),
     Metric(
+        name="handfast_tls_handshakes_total",
+        kind=Kind.COUNTER,
+        unit="handshakes",
+        help="Completed TLS handshakes of every port, by the key-exchange group that was agreed on (none: static RSA) "
+        "and by whether the client offered a post-quantum hybrid group.",
+        labels=("group", "hybrid_offered"),
+    ),
+    Metric(
         name="handfast_mqtt_sessions",
         kind=Kind.GAUGE,
         unit="sessions",

@@ -169,6 +169,11 @@ class ClientHello:
     def offers_early_data(self) -> bool:
         return _EARLY_DATA in self.extensions
 
+    @property
+    def offers_hybrid(self) -> bool:
+        """A group with ML-KEM in it; only TLS 1.3 can agree on one."""
+        return self.groups is not None and not iana.HYBRID_GROUPS.isdisjoint(self.groups) and self.offers_tls13
+
     def summary(self) -> dict[str, str]:
         """
         What was offered, by IANA name, in at most a few KB of printable ASCII: for the record of a refusal.

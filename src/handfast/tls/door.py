@@ -338,6 +338,7 @@ class Door(asyncio.Protocol):
                 cipher=engine.cipher(),
                 group=engine.group(),
                 chain_kind=self._kind,
+                hybrid_offered=hello.offers_hybrid,
                 offered=Offered(hello),
             )
             if factory.client_auth[self._selected] and not der:

@@ -37,6 +37,9 @@ VERSIONS: Final = {
     0x0304: "TLSv1.3",
 }
 
+HYBRID_GROUPS: Final = frozenset({0x11EB, 0x11EC, 0x11ED})
+"""Groups that join a classical key exchange with ML-KEM (RFC 9794 calls that a post-quantum/traditional hybrid)."""
+
 GROUPS: Final = {
     0x0010: "sect571r1",
     0x0013: "secp192r1",

@@ -43,6 +43,11 @@ def test_a_fact_is_told_once() -> None:
     assert "  tls version: TLSv1.3" in text
 
 
+def test_a_post_quantum_key_exchange_is_named_as_one() -> None:
+    assert "  group: X25519MLKEM768 (post-quantum hybrid)" in in_words(REFUSAL | {"facts": {"group": "X25519MLKEM768"}})
+    assert "  group: x25519\n" in in_words(REFUSAL | {"facts": {"group": "x25519"}})
+
+
 def test_what_the_peer_sent_is_escaped() -> None:
     hostile = "x\x1b[2J\r\n\u202e"
     text = in_words(
