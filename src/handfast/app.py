@@ -53,7 +53,7 @@ from handfast.listeners import Listeners, bind
 from handfast.ports import Cause, Change
 from handfast.seam import ListenerKind
 from handfast.services.accounts import Accounts, Signer
-from handfast.services.authorities import ServerAuthority
+from handfast.services.authorities import ServerAuthority, ServerChain
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.expiry_gauges import ExpiryGauges
 from handfast.services.first_run import ensure_first_run
@@ -414,7 +414,12 @@ class Plane:
         if region not in self._contexts.regions():
             for kind in KINDS:
                 chain = await asyncio.to_thread(self._authority.chain, kind, region)
-                self._contexts.install(region, kind, chain.chain_pem, chain.key_pem)
+                self._present(chain)
+
+    def _present(self, chain: ServerChain) -> None:
+        """New connections get this chain."""
+        certificates = chain.presented(cross=self._settings.serve_cross)
+        self._contexts.install(chain.region, chain.kind, certificates, chain.key_pem)
 
     async def _renew(self) -> None:
         """Leaves with a third of their life left are replaced; new connections get the new ones."""
@@ -422,7 +427,7 @@ class Plane:
             now = self._clock.now()
             try:
                 for chain in await asyncio.to_thread(self._authority.renew_due, now):
-                    self._contexts.install(chain.region, chain.kind, chain.chain_pem, chain.key_pem)
+                    self._present(chain)
                     log.info("server certificate renewed", region=chain.region, kind=chain.kind)
                 for warning in self._authority.warnings(now):
                     log.warning(warning)

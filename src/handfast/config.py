@@ -54,6 +54,7 @@ class Settings:
     server_names: tuple[str, ...]
     prefer_chain: Literal["rsa", "ecdsa"]
     tls_policy: str
+    serve_cross: bool
     refusals: Literal["explain", "aws"]
     sni: Literal["lenient", "aws"]
     quotas: Literal["off", "aws"]
@@ -407,6 +408,19 @@ SETTINGS: tuple[Setting, ...] = (
         "in [standards](standards.md#tls). TLS 1.2 is the least version in all of them.",
         parse=_choice,
         choices=tuple(SECURITY_POLICIES),
+    ),
+    Setting(
+        name="serve_cross",
+        flag="--serve-cross",
+        metavar="",
+        default=False,
+        default_text="off",
+        help="Send cross-certificates too, for devices that hold the legacy root alone.",
+        unit="true or false",
+        more="Behind leaf and intermediate goes the root as the legacy root signed it, never a root itself. It costs "
+        "each handshake some 900 bytes: `handfast chain --sizes` says how many.",
+        parse=_switch,
+        switch=True,
     ),
     Setting(
         name="refusals",

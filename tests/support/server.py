@@ -170,11 +170,11 @@ def start(data_dir: Path, *flags: str) -> Server:
     the tests of the first run itself (`launch`, flags) are about it.
     """
     if not data_dir.exists() and not flags:
-        _after_first_run(data_dir)
+        after_first_run(data_dir)
     return _start(data_dir, *flags)
 
 
-def _after_first_run(data_dir: Path) -> None:
+def after_first_run(data_dir: Path) -> None:
     """`data_dir` is as a first run left it; one run of the tests makes one, whatever number of workers it has."""
     assert shared_folder is not None, "tests/conftest.py says where this run of the tests keeps its files"
     kept = shared_folder / "after-first-run"

@@ -14,12 +14,15 @@ import typer
 
 from handfast.cli.options import AsJson, DataDir, data_directory
 from handfast.cli.output import print_json, print_table
+from handfast.cli.trust_lint import lint
 from handfast.datadir import write_atomically
 from handfast.errors import ConfigurationError
 from handfast.printable import printable
 from handfast.services import trust
 
 trust_app = typer.Typer(no_args_is_help=True, help="The roots that devices embed, and bundles of them.")
+
+trust_app.command("lint")(lint)
 
 CERTIFICATE_PIN_WARNING = (
     "Pin these keys, never a whole certificate. Each root exists as two certificates with one key and one name: its "

@@ -71,6 +71,10 @@ class ServerChain:
         """The instant at which a third of the leaf's life is left."""
         return self.not_after - (self.not_after - self.not_before) / 3
 
+    def presented(self, *, cross: bool) -> bytes:
+        """What is sent, as PEM: leaf and intermediate, and with `cross` the cross-certificate of their root."""
+        return self.chain_pem + self.cross_pem if cross else self.chain_pem
+
 
 class ServerAuthority:
     """

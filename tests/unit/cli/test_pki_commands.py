@@ -132,8 +132,38 @@ class TestTrust:
         assert f"sha256/{first['pin_base64']}  # root-ca-1.pem" in printed.splitlines()[0]
         assert "never a whole certificate" in printed
 
+    def test_lint_reads_what_bundle_and_pins_write(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert 0 == run(["trust", "bundle", "--der", "-o", "roots.der"])
+        assert 0 == run(["trust", "pins"])
+        Path("pins.txt").write_text(capsys.readouterr().out.partition("\ntogether")[2].partition("\n")[2])
+        assert 0 == run(["trust", "lint", "roots.der", "pins.txt", "--json", "--fail-on", "low"])
+        report = json.loads(capsys.readouterr().out)
+        assert (5, 5, []) == (report["certificates"], report["pins"], report["findings"])
+        assert {"yes"} == {each["status"] for each in report["verdicts"]}
+        assert {False, True} == {each["cross"] for each in report["verdicts"]}
+
+    def test_lint_for_a_person_and_its_exit_status(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        lint = ["trust", "lint", str(data_dir / "trust" / "legacy-root.pem")]
+        assert 0 == run(lint)
+        printed = capsys.readouterr().out
+        for words in (
+            "root-ca-2 in place of root-ca-1",
+            "CRITICAL  dark",
+            "HIGH  legacy_only",
+            "--serve-cross of serve",
+        ):
+            assert words in printed
+        assert 1 == run([*lint, "--fail-on", "critical"])
+        (data_dir.parent / "handfast.toml").write_text("serve-cross = true\n")
+        capsys.readouterr()
+        assert 0 == run([*lint, "--fail-on", "critical"])
+        assert "sends them" in capsys.readouterr().out
+
     def test_what_cannot_be_done_is_one_line(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for arguments in (
+            ["trust", "lint", "missing.pem"],
+            ["trust", "lint", ".", "--fail-on", "none"],
+            ["trust", "lint", ".", "--prefer-chain", "dsa"],
             ["trust", "bundle", "--rsa", "--ecc"],
             ["trust", "pins", "--rsa", "--all"],
             ["trust", "bundle", "-o", "no/such/folder/x"],
