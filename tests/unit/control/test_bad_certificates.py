@@ -86,8 +86,16 @@ async def test_a_bad_ca_is_not_registered(plane: Plane, mode: str) -> None:
         bad = DEFECTS[row["name"]](own_ca()).pem
         return await plane.call("RegisterCACertificate", ca_certificate=bad, certificate_mode=mode, **more)
 
-    assert {} == await failures(REFUSED, CertificateValidationError, ask)
+    rows = [row for row in REFUSED if "ca" not in row]
+    assert {} == await failures(rows, CertificateValidationError, ask)
     assert (0, 1) == await records(plane)
+
+
+async def test_a_ca_is_registered_that_binds_itself_to_names(plane: Plane) -> None:
+    names = [row["name"] for row in REFUSED if row.get("ca") == "accepted"]
+    assert ["critical name constraints"] == names  # obeyed where it signed: tests/unit/pki/test_name_constraints.py
+    ca = DEFECTS[names[0]](own_ca()).pem
+    assert "certificate_id" in await plane.call("RegisterCACertificate", ca_certificate=ca, certificate_mode="SNI_ONLY")
 
 
 async def test_a_bad_verification_certificate_proves_nothing(plane: Plane) -> None:
