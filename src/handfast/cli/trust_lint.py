@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,6 @@ from handfast.cli.output import print_json, print_table
 from handfast.config import config_file, resolve
 from handfast.core.pki.trust_lint import Finding, Severity, Status, Verdict
 from handfast.errors import ConfigurationError
-from handfast.pki import system_clock
 from handfast.printable import printable
 from handfast.services import trust_forecast
 from handfast.services.pki_folder import PkiFolder
@@ -58,7 +58,7 @@ def lint(
         files,
         prefer=settings.prefer_chain,
         sends_cross=settings.serve_cross,
-        now=system_clock.now(),
+        now=dt.datetime.now(dt.UTC),
     )
     if as_json:
         print_json(
