@@ -276,6 +276,7 @@ class Plane:
             notify=self._notify,
             stack=stack,
             hooks=hooking.pre_provisioning,
+            providers=hooking.certificate_providers,
         )
         bulk_tasks = BulkTasks(
             settings.file, data_dir, store, registry, self._clock, self._entropy, first_account=first
@@ -294,7 +295,14 @@ class Plane:
             [
                 MountedService(
                     load_service("iot"),
-                    build_handlers(registry, self._endpoints, self._ensure_region, bulk_tasks.tasks, rates),
+                    build_handlers(
+                        registry,
+                        self._endpoints,
+                        self._ensure_region,
+                        bulk_tasks.tasks,
+                        hooking.certificate_providers,
+                        rates,
+                    ),
                     IOT_SIGNING_NAMES,
                     body_limits=certificates.BODY_LIMITS,
                 ),
@@ -579,7 +587,7 @@ def implemented_operations() -> Mapping[str, Collection[str]]:
     """The names of the operations that have a handler, by model, read off the very tables that `serve` mounts."""
     nothing: Any = _Unbound()
     return {
-        "iot": frozenset(build_handlers(*[nothing] * 4)),
+        "iot": frozenset(build_handlers(*[nothing] * 5)),
         "iot-data": frozenset(DataHandlers(nothing).handlers()),
         "handfast": frozenset(build_handfast_handlers(*[nothing] * 10)),
     }

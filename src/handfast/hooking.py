@@ -1,4 +1,4 @@
-"""Hooks with the adapters that they need: a composition root of its own, for the server."""
+"""Hooks, and the certificate providers that ask them, put together: a composition root of its own, for the server."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from handfast.errors import ConfigurationError
 from handfast.hooks.command import unsafe, unusable
 from handfast.hooks.runner import ThreadedHooks
 from handfast.ports import Clock, Entropy, Meter, Notify, Store
+from handfast.services.certificate_providers import CertificateProviders
+from handfast.services.commit import Committer
 from handfast.services.hooks import Hooks, PreProvisioningHooks
 
 
 class Hooking:
     """The hooks of the registry and of the configuration file, until `close`."""
 
-    def __init__(self, hooks: Hooks, runner: ThreadedHooks) -> None:
+    def __init__(self, store: Store, clock: Clock, hooks: Hooks, runner: ThreadedHooks, commit: Committer) -> None:
         self.hooks = hooks
         self.pre_provisioning = PreProvisioningHooks(hooks)
+        self.certificate_providers = CertificateProviders(store, hooks, clock, commit)
         self._runner = runner
+        self._commit = commit
 
     @classmethod
     async def open(
@@ -40,11 +44,13 @@ class Hooking:
                     f"take it out, start the server and 'handfast hook remove {webhook.name}'"
                 )
         runner = ThreadedHooks()
-        return cls(Hooks(store, runner, entropy, clock, meter, notify, commands=commands), runner)
+        commit = Committer(notify)
+        return cls(store, clock, Hooks(store, runner, entropy, clock, meter, commit, commands=commands), runner, commit)
 
     async def close(self) -> None:
-        """No hook is called any more."""
+        """No hook is called any more, and what was changed is announced."""
         await self._runner.close()
+        await self._commit.settle()
 
 
 def _runnable(file: Path) -> Mapping[HookName, Command]:

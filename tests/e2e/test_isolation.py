@@ -47,6 +47,7 @@ class Names:
     thing_group: str
     template: str
     task: str
+    provider: str
     markers: dict[str, str]
 
     def named(self, kind: str, name: str) -> str:
@@ -61,6 +62,7 @@ class Names:
             self.named("billinggroup", self.billing_group),
             self.named("thinggroup", self.thing_group),
             self.named("provisioningtemplate", self.template),
+            self.named("certificateprovider", self.provider),
         ]
 
     @property
@@ -77,6 +79,7 @@ class Names:
             self.thing_group,
             self.template,
             self.task,
+            self.provider,
         ]
         return [self.account, self.certificate_id, self.offered_id, self.ca_id, *named]
 
@@ -128,11 +131,25 @@ def _billing(**members: Any) -> Call:
     return lambda their, _my: {"billingGroupName": their.billing_group} | members
 
 
+def _provider(**members: Any) -> Call:
+    return lambda their, _my: {"certificateProviderName": their.provider} | members
+
+
+def _made_provider(their: Names, my: Caller) -> dict[str, Any]:
+    region, account = my.arn.split(":")[3:5]
+    return {
+        "certificateProviderName": their.provider,
+        "lambdaFunctionArn": f"arn:aws:lambda:{region}:{account}:function:sign",
+        "accountDefaultForOperations": ["CreateCertificateFromCsr"],
+        "clientToken": "7" * 36,
+    }
+
+
 def _tagged(**members: Any) -> list[Call]:
     def call(number: int) -> Call:
         return lambda their, _my: {"resourceArn": their.tagged()[number]} | members
 
-    return [call(number) for number in range(6)]
+    return [call(number) for number in range(7)]
 
 
 def _group(**members: Any) -> Call:
@@ -262,6 +279,12 @@ CALLS: dict[str, list[Call]] = {
     ],
     "CancelCertificateTransfer": [_certificate(), _offered()],
     "CreateBillingGroup": [_billing()],
+    "CreateCertificateProvider": [_made_provider],
+    "CreateProvisioningClaim": [_template()],
+    "DeleteCertificateProvider": [_provider()],
+    "DescribeCertificateProvider": [_provider()],
+    "ListCertificateProviders": [_nothing, lambda _their, _my: {"nextToken": "AAAA"}],
+    "UpdateCertificateProvider": [_provider(), _provider(accountDefaultForOperations=["CreateCertificateFromCsr"])],
     "CreateCertificateFromCsr": [lambda _their, _my: {"certificateSigningRequest": request()}],
     "CreateKeysAndCertificate": [_nothing],
     "CreatePolicy": [lambda their, _my: {"policyName": their.policy, "policyDocument": json.dumps(ALLOW_ALL)}],
@@ -399,6 +422,9 @@ UNDO: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "CreateThing": lambda iot, made: iot.delete_thing(**made),
     "CreateBillingGroup": lambda iot, made: iot.delete_billing_group(**made),
     "CreateProvisioningTemplate": lambda iot, made: iot.delete_provisioning_template(templateName=made["templateName"]),
+    "CreateCertificateProvider": lambda iot, made: iot.delete_certificate_provider(
+        certificateProviderName=made["certificateProviderName"]
+    ),
     "CreateThingGroup": lambda iot, made: iot.delete_thing_group(thingGroupName=made["thingGroupName"]),
     "RegisterThing": lambda iot, made: iot.delete_thing(
         thingName=json.loads(made["templateBody"])["Resources"]["thing"]["Properties"]["ThingName"]
@@ -433,7 +459,12 @@ class Owner:
         register_ca(iot, own_ca())
         thing, policy = f"their-thing-{uuid.uuid4().hex}", f"their-policy-{uuid.uuid4().hex}"
         thing_group = f"their-things-{uuid.uuid4().hex}"
-        template = _template_name()
+        template, provider = _template_name(), f"their-provider-{uuid.uuid4().hex}"
+        iot.create_certificate_provider(
+            certificateProviderName=provider,
+            lambdaFunctionArn=f"arn:aws:lambda:us-east-1:{self.side.account}:function:sign",
+            accountDefaultForOperations=["CreateCertificateFromCsr"],
+        )
         thing_type, billing_group = f"their-type-{uuid.uuid4().hex}", f"their-group-{uuid.uuid4().hex}"
         for suffix in ("", "-2"):
             iot.create_thing_type(thingTypeName=thing_type + suffix)
@@ -461,6 +492,7 @@ class Owner:
             thing_group=thing_group,
             template=template,
             task=str(uuid.uuid4()),
+            provider=provider,
             markers={
                 "ListThingRegistrationTasks": "AAAA",
                 "ListProvisioningTemplates": iot.list_provisioning_templates(maxResults=1)["nextToken"],
@@ -519,6 +551,10 @@ class Owner:
                 body_of(iot.describe_provisioning_template(templateName=each["templateName"]))
                 for each in iot.list_provisioning_templates()["templates"]
             ],
+            "providers": [
+                body_of(iot.describe_certificate_provider(certificateProviderName=each["certificateProviderName"]))
+                for each in iot.list_certificate_providers()["certificateProviders"]
+            ],
             "template versions": body_of(iot.list_provisioning_template_versions(templateName=names.template)),
             "tags": [body_of(iot.list_tags_for_resource(resourceArn=arn)) for arn in names.tagged()],
             "events": body_of(iot.describe_event_configurations()),
@@ -549,6 +585,7 @@ def nobodys(like: Names) -> Names:
         thing_group=f"their-things-{uuid.uuid4().hex}",
         template=_template_name(),
         task=str(uuid.uuid4()),
+        provider=f"their-provider-{uuid.uuid4().hex}",
         markers=dict.fromkeys(like.markers, "AAAA"),
     )
 

@@ -51,7 +51,9 @@ from handfast.ports.hooks import HookRunner
 from handfast.services.accounts import Accounts
 from handfast.services.audit import Audit
 from handfast.services.backup import Backup
+from handfast.services.certificate_providers import CertificateProviders
 from handfast.services.checks import Checks
+from handfast.services.commit import Committer
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.hooks import Hooks
 from handfast.services.principals import PrincipalCache
@@ -289,6 +291,9 @@ class FakeIssuer:
     async def create_keys_and_certificate(self) -> _Issued:
         return _Issued(self_signed("AWS IoT Certificate"))
 
+    async def create_provisioning_claim(self) -> _Issued:
+        return _Issued(self_signed("AWS IoT Certificate", not_after=NOW + dt.timedelta(minutes=5)))
+
     async def issue_from_csr(self, csr_pem: str) -> str:
         if csr_pem == "bad":
             raise CertificateInputError("The request is not signed by its own key.", "signature")
@@ -388,9 +393,11 @@ async def make_plane(
     accounts = Accounts(store, entropy, clock, notify)
     refusals = FakeRefusals()
     audit = Audit(store, sealer_of(store, clock))
-    handlers = build_handlers(
-        registry, endpoints, ensure_region, registration_tasks(store, registry, clock)
-    ) | build_handfast_handlers(
+    commit = Committer(notify)
+    hooks = Hooks(store, runner or ThreadedHooks(), entropy, clock, PrometheusMeter(), commit)
+    providers = CertificateProviders(store, hooks, clock, commit)
+    tasks = registration_tasks(store, registry, clock)
+    handlers = build_handlers(registry, endpoints, ensure_region, tasks, providers) | build_handfast_handlers(
         registry,
         accounts,
         endpoints,
@@ -400,6 +407,6 @@ async def make_plane(
         audit,
         Checks(store, no_observations, clock, entropy),
         WhatIf(store, PrincipalCache(store, clock), None),
-        Hooks(store, runner or ThreadedHooks(), entropy, clock, PrometheusMeter(), notify),
+        hooks,
     )
     return Plane(store, registry, accounts, endpoints, refusals, notified, regions, handlers)

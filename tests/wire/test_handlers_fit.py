@@ -22,7 +22,7 @@ class _Unbound:
 
 NOTHING: Any = _Unbound()
 MOUNTED = {
-    "iot": build_handlers(*[NOTHING] * 4),
+    "iot": build_handlers(*[NOTHING] * 5),
     "iot-data": DataHandlers(NOTHING).handlers(),
     "handfast": build_handfast_handlers(*[NOTHING] * 10),
 }

@@ -45,6 +45,8 @@ from handfast.errors import StoreUnavailable
 from handfast.ports import Change
 from handfast.services import provisioning_templates
 from handfast.services.accounts import Accounts
+from handfast.services.certificate_providers import CertificateProviders
+from handfast.services.commit import Committer
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.registry import Registry
 from handfast.telemetry.clock import SystemClock
@@ -58,28 +60,37 @@ Members = dict[str, Any]
 REGION = "us-east-1"
 THING_BODY = '{"Resources":{"thing":{"Type":"AWS::IoT::Thing","Properties":{"ThingName":"lamp"}}}}'
 UNKNOWN = "ab" * 32
+PROVIDER = {
+    "lambdaFunctionArn": "arn:aws:lambda:us-east-1:123456789012:function:sign",
+    "accountDefaultForOperations": ["CreateCertificateFromCsr"],
+}
 MINE, THEIRS = AccountId("123456789012"), AccountId("210987654321")
 
 OPERATIONS = (
     "AcceptCertificateTransfer",
     "CancelCertificateTransfer",
     "CreateCertificateFromCsr",
+    "CreateCertificateProvider",
     "CreateKeysAndCertificate",
+    "CreateProvisioningClaim",
     "CreateProvisioningTemplate",
     "CreateProvisioningTemplateVersion",
     "DeleteCACertificate",
     "DeleteCertificate",
+    "DeleteCertificateProvider",
     "DeleteProvisioningTemplate",
     "DeleteProvisioningTemplateVersion",
     "DeleteRegistrationCode",
     "DescribeCACertificate",
     "DescribeCertificate",
+    "DescribeCertificateProvider",
     "DescribeEndpoint",
     "DescribeProvisioningTemplate",
     "DescribeProvisioningTemplateVersion",
     "DescribeThingRegistrationTask",
     "GetRegistrationCode",
     "ListCACertificates",
+    "ListCertificateProviders",
     "ListCertificates",
     "ListCertificatesByCA",
     "ListOutgoingCertificates",
@@ -96,6 +107,7 @@ OPERATIONS = (
     "TransferCertificate",
     "UpdateCACertificate",
     "UpdateCertificate",
+    "UpdateCertificateProvider",
     "UpdateProvisioningTemplate",
 )
 
@@ -160,7 +172,10 @@ class World:
         (directory / "in" / "empty").touch()
         buckets = {"incoming": DirectoryBucket(directory=str(directory / "in"))}
         self.tasks = registration_tasks(self.store, registry, clock, directory, buckets)
-        handlers = build_handlers(registry, self.endpoints, self._ensure_region, self.tasks, CallRates(self.time))
+        providers = CertificateProviders(self.store, None, clock, Committer(self._notify))  # type: ignore[arg-type]
+        handlers = build_handlers(
+            registry, self.endpoints, self._ensure_region, self.tasks, providers, CallRates(self.time)
+        )
         self.application = ApiApplication(
             [MountedService(load_service("iot"), handlers)],
             Authenticator(self._key, clock),
@@ -230,6 +245,14 @@ class World:
     def task(self) -> str:
         return str(self.mine.start_thing_registration_task(**self.idle())["taskId"])
 
+    def provider(self, name: str | None = None) -> Members:
+        """The account's one, of this or a new name, whatever it had before."""
+        for each in self.mine.list_certificate_providers()["certificateProviders"]:
+            self.mine.delete_certificate_provider(certificateProviderName=each["certificateProviderName"])
+        name = name or uuid.uuid4().hex
+        self.mine.create_certificate_provider(certificateProviderName=name, **PROVIDER)
+        return {"certificateProviderName": name}
+
     def template(self, versions: int = 1, **members: Any) -> str:
         name = uuid.uuid4().hex
         self.mine.create_provisioning_template(**_new_template(name), **members)
@@ -256,6 +279,17 @@ def _call(client: Any, operation: str, members: Members) -> Any:
 
 def _new_template(name: str) -> Members:
     return {"templateName": name, "templateBody": TEMPLATE_BODY, "provisioningRoleArn": ROLE}
+
+
+def _no_provider(world: World) -> Members:
+    """A name to make one of, where there is none."""
+    members = world.provider()
+    world.mine.delete_certificate_provider(**members)
+    return members
+
+
+def _nobodys_provider(**members: Any) -> Callable[[World], Members]:
+    return lambda _world: {"certificateProviderName": "nobody"} | members
 
 
 def _template(versions: int = 1, **members: Any) -> Callable[[World], Members]:
@@ -286,22 +320,27 @@ GOOD: dict[str, Callable[[World], Members]] = {
     "AcceptCertificateTransfer": lambda w: {"certificateId": w.offer(w.theirs, MINE)},
     "CancelCertificateTransfer": lambda w: {"certificateId": w.offer(w.mine, THEIRS)},
     "CreateCertificateFromCsr": lambda _: {"certificateSigningRequest": "good"},
+    "CreateCertificateProvider": lambda w: _no_provider(w) | PROVIDER,
     "CreateKeysAndCertificate": _nothing,
+    "CreateProvisioningClaim": lambda w: {"templateName": w.template(enabled=True)},
     "CreateProvisioningTemplate": lambda _: _new_template(uuid.uuid4().hex),
     "CreateProvisioningTemplateVersion": _template(templateBody=TEMPLATE_BODY),
     "DeleteCACertificate": lambda w: {"certificateId": w.ca(setAsActive=False)},
     "DeleteCertificate": lambda w: {"certificateId": w.certificate()},
+    "DeleteCertificateProvider": lambda w: w.provider(),
     "DeleteProvisioningTemplate": _template(),
     "DeleteProvisioningTemplateVersion": _template(2, versionId=2),
     "DeleteRegistrationCode": _code,
     "DescribeCACertificate": lambda w: {"certificateId": w.ca()},
     "DescribeCertificate": lambda w: {"certificateId": w.certificate()},
+    "DescribeCertificateProvider": lambda w: w.provider(),
     "DescribeEndpoint": _new_account_has_no_endpoint,
     "DescribeProvisioningTemplate": _template(),
     "DescribeProvisioningTemplateVersion": _template(versionId=1),
     "DescribeThingRegistrationTask": lambda w: {"taskId": w.task()},
     "GetRegistrationCode": _nothing,
     "ListCACertificates": _nothing,
+    "ListCertificateProviders": _nothing,
     "ListCertificates": _nothing,
     "ListCertificatesByCA": lambda _: {"caCertificateId": UNKNOWN},
     "ListOutgoingCertificates": _nothing,
@@ -318,6 +357,7 @@ GOOD: dict[str, Callable[[World], Members]] = {
     "TransferCertificate": lambda w: {"certificateId": w.certificate(), "targetAwsAccount": THEIRS},
     "UpdateCACertificate": lambda w: {"certificateId": w.ca(), "newStatus": "INACTIVE"},
     "UpdateCertificate": lambda w: {"certificateId": w.certificate(), "newStatus": "ACTIVE"},
+    "UpdateCertificateProvider": lambda w: w.provider() | PROVIDER,
     "UpdateProvisioningTemplate": _template(enabled=True),
 }
 """A call of each operation that succeeds."""
@@ -425,6 +465,14 @@ def _id(**members: Any) -> Callable[[World], Members]:
 
 CHANGED = "ConflictingResourceUpdateException"
 OWN: dict[tuple[str, str], Callable[[World], Members]] = {
+    ("CreateCertificateProvider", "LimitExceededException"): lambda w: (
+        w.provider() | {"certificateProviderName": "another"} | PROVIDER
+    ),
+    ("CreateCertificateProvider", "ResourceAlreadyExistsException"): lambda w: w.provider() | PROVIDER,
+    ("DeleteCertificateProvider", "ResourceNotFoundException"): _nobodys_provider(),
+    ("DescribeCertificateProvider", "ResourceNotFoundException"): _nobodys_provider(),
+    ("UpdateCertificateProvider", "ResourceNotFoundException"): _nobodys_provider(),
+    ("CreateProvisioningClaim", "ResourceNotFoundException"): _no_template(),
     ("CreateProvisioningTemplate", "LimitExceededException"): _full_of_templates,
     ("CreateProvisioningTemplate", "ResourceAlreadyExistsException"): _twice("CreateProvisioningTemplate"),
     ("CreateProvisioningTemplateVersion", CHANGED): _replaced(
@@ -496,7 +544,16 @@ OWN: dict[tuple[str, str], Callable[[World], Members]] = {
 }
 """How each operation's own errors are provoked."""
 
+NEVER = {("DeleteCertificateProvider", "DeleteConflictException")}
+"""Modelled, and nothing here could be the cause: a provider has nothing that would keep it."""
+
 INVALID: dict[str, Members] = {
+    "CreateCertificateProvider": {"lambdaFunctionArn": "arn:aws:lambda:us-east-1:210987654321:function:sign"},
+    "CreateProvisioningClaim": {"templateName": "no spaces"},
+    "DeleteCertificateProvider": {"certificateProviderName": "no spaces"},
+    "DescribeCertificateProvider": {"certificateProviderName": "no spaces"},
+    "ListCertificateProviders": {"nextToken": "AAAA"},
+    "UpdateCertificateProvider": {"lambdaFunctionArn": "sign"},
     "CreateCertificateFromCsr": {"certificateSigningRequest": "bad"},
     "DescribeEndpoint": {"endpointType": "iot:Abc"},
     "ListCACertificates": {"marker": "AAAA"},
@@ -602,12 +659,14 @@ def _modelled() -> list[tuple[str, str]]:
 
 def test_every_modelled_error_has_its_provocation_and_every_provocation_its_error() -> None:
     modelled = set(_modelled())
-    provoked = OWN.keys() | {(operation, error) for operation, error in modelled if error in COMMON}
+    provoked = OWN.keys() | NEVER | {(operation, error) for operation, error in modelled if error in COMMON}
     assert modelled == provoked
     assert set(OPERATIONS) == GOOD.keys()
 
 
-@pytest.mark.parametrize(("operation", "code"), _modelled(), ids=lambda name: str(name).removesuffix("Exception"))
+@pytest.mark.parametrize(
+    ("operation", "code"), sorted({*_modelled()} - NEVER), ids=lambda name: str(name).removesuffix("Exception")
+)
 def test_a_modelled_error_arrives_as_it_is_modelled(world: World, operation: str, code: str) -> None:
     if code in COMMON:
         error = COMMON[code](world, operation)
@@ -622,7 +681,11 @@ def test_a_modelled_error_arrives_as_it_is_modelled(world: World, operation: str
     for member in shapes[code].members.keys() - {"message"}:
         assert response[member], f"{code} has {member}"
     if "resourceArn" in shapes[code].members:
-        kinds = {"RegisterCACertificate": "cacert", "CreateProvisioningTemplate": "provisioningtemplate"}
+        kinds = {
+            "RegisterCACertificate": "cacert",
+            "CreateProvisioningTemplate": "provisioningtemplate",
+            "CreateCertificateProvider": "certificateprovider",
+        }
         kind = kinds.get(operation, "cert")
         assert f"arn:aws:iot:{REGION}:{MINE}:{kind}/{response['resourceId']}" == response["resourceArn"]
 

@@ -8,6 +8,7 @@ from handfast.control.backups import BackupHandlers, BackupMaker
 from handfast.control.billing_groups import BillingGroupHandlers
 from handfast.control.bulk_registration import BulkRegistrationHandlers
 from handfast.control.ca_certificates import CACertificateHandlers
+from handfast.control.certificate_providers import CertificateProviderHandlers, ProvisioningClaimHandlers
 from handfast.control.certificates import CertificateHandlers
 from handfast.control.checks import CheckHandlers
 from handfast.control.claims import ClaimHandlers
@@ -33,6 +34,7 @@ from handfast.control.transfers import TransferHandlers
 from handfast.control.what_if import WhatIfHandlers
 from handfast.services.accounts import Accounts
 from handfast.services.audit import Audit
+from handfast.services.certificate_providers import CertificateProviders
 from handfast.services.checks import Checks
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.hooks import Hooks
@@ -46,6 +48,7 @@ def build_handlers(
     endpoints: EndpointDirectory,
     ensure_region: EnsureRegion,
     tasks: RegistrationTasks,
+    providers: CertificateProviders,
     rates: CallRates | None = None,
 ) -> dict[str, Handler]:
     """The operations of the `iot` model that are built. Each refuses the operator's key; `rates` limits an account."""
@@ -66,6 +69,8 @@ def build_handlers(
         | RegistrationTaskHandlers(tasks).handlers
         | EffectivePolicyHandlers(registry.effective_policies).handlers
         | EndpointHandlers(endpoints, ensure_region).handlers
+        | CertificateProviderHandlers(providers).handlers
+        | ProvisioningClaimHandlers(registry.provisioning_claims).handlers
     )
     answered = {name: answering(handler) for name, handler in handlers.items()}
     return answered if rates is None else {name: limited(rates, name, handler) for name, handler in answered.items()}

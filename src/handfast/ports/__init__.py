@@ -43,6 +43,7 @@ from handfast.core.identity.rotation import RotationEnd, RotationRecord, Rotatio
 from handfast.core.identity.tags import TaggedResource
 from handfast.core.identity.things import BillingGroupRecord, ThingEdit, ThingTypeProperties, ThingTypeRecord
 from handfast.errors import StoreConflict
+from handfast.ports.certificate_providers import CertificateProviderStore, ProvisioningClaimStore
 from handfast.ports.fleet import FleetStore
 from handfast.ports.hooks import HookStore
 from handfast.ports.just_in_time import JustInTimeStore
@@ -93,6 +94,8 @@ class Store(
     FleetStore,
     JustInTimeStore,
     RegistrationTaskStore,
+    CertificateProviderStore,
+    ProvisioningClaimStore,
     Protocol,
 ):
     """

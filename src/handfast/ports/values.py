@@ -35,6 +35,8 @@ class ChangeKind(StrEnum):
     THING_GROUP = "thing_group"  # [group name] created, updated, deleted with its memberships and attachments
     THING_GROUPS = "thing_groups"  # [thing name] which groups it is in
     GROUP_POLICIES = "group_policies"  # [group name] a policy attached or detached
+    CERTIFICATE_PROVIDER = "certificate_provider"  # [name] created, updated, deleted
+    PROVISIONING_CLAIM = "provisioning_claim"  # [certificateId] made, ended with its template
     HOOK = "hook"  # [hook name] added, removed
     PROVISIONING_TEMPLATE = (
         "provisioning_template"  # [template name] created, updated, a version made or deleted, deleted

@@ -62,6 +62,10 @@ class Issuer(Protocol):
 
     async def create_keys_and_certificate(self) -> IssuedKeys: ...
 
+    async def create_provisioning_claim(self) -> IssuedKeys:
+        """A new key pair, with a certificate that is over in five minutes."""
+        ...
+
     async def issue_from_csr(self, csr_pem: str) -> str:
         """The certificate as PEM. CertificateInputError: the request cannot be used."""
         ...

@@ -90,9 +90,16 @@ class DeviceIssuer:
         Raises:
             ServiceUnavailableError: More keys are asked for than can be made.
         """
+        return await self._issue_with_key(profiles.DEVICE)
+
+    async def create_provisioning_claim(self) -> IssuedKeys:
+        """The same, of a certificate that is over five minutes from now. Raises as above."""
+        return await self._issue_with_key(profiles.PROVISIONING_CLAIM)
+
+    async def _issue_with_key(self, profile: profiles.Profile) -> IssuedKeys:
         key = await self._keys.take()
         ticket = prepare(
-            profiles.DEVICE,
+            profile,
             issuer=self._certificate,
             subject=profiles.DEVICE_SUBJECT,
             public_key=key.public_key(),

@@ -124,7 +124,7 @@ class EffectivePolicies:
 
     async def _record(self, scope: Scope, certificate_id: CertificateId) -> PrincipalRecord:
         (record,) = await self._store.principals([(scope, certificate_id)])
-        if record is None:
+        if record is None or record.claim_of is not None:
             raise certificate_not_found(certificate_id)
         return record
 

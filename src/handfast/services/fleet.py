@@ -114,7 +114,7 @@ class Hooks(Protocol):
 
 
 class Providers(Protocol):
-    """Certificate providers (services.hooks)."""
+    """Certificate providers (services.certificate_providers)."""
 
     async def issue(self, scope: Scope, csr_pem: str, *, client_id: str, principal: CertificateId) -> str | None:
         """A certificate (PEM) for the request's key; None: the account has no provider. ProviderFailed."""
@@ -274,13 +274,11 @@ class FleetProvisioning:
         if len(csr_pem) > MAX_CSR_CHARACTERS:
             text = f"The certificate signing request is longer than {MAX_CSR_CHARACTERS} characters."
             raise Rejected(RejectionCode.INVALID_CSR, text)
-        pem = await self._provided(request, csr_pem)
-        if pem is None:
-            try:
-                pem = await self._issuer.issue_from_csr(csr_pem)
-            except CertificateInputError as error:
-                text = f"The certificate signing request cannot be used: {error}"
-                raise Rejected(RejectionCode.INVALID_CSR, text) from error
+        try:
+            pem = await self._provided(request, csr_pem) or await self._issuer.issue_from_csr(csr_pem)
+        except CertificateInputError as error:
+            text = f"The certificate signing request cannot be used: {error}"
+            raise Rejected(RejectionCode.INVALID_CSR, text) from error
         token = await self._register(request, cause, pem)
         return {
             "certificateOwnershipToken": token.text,

@@ -42,7 +42,7 @@ from handfast.errors import (
     ResourceNotFoundError,
     StoreConflict,
 )
-from handfast.ports import Cause, Change, ChangeKind, Clock, Entropy, Meter, Notify, Store
+from handfast.ports import Cause, Change, ChangeKind, Clock, Entropy, Meter, Store
 from handfast.ports.hooks import HookRunner
 from handfast.printable import printable
 from handfast.services.accounts import is_account_id
@@ -99,7 +99,7 @@ class Hooks:
         entropy: Entropy,
         clock: Clock,
         meter: Meter,
-        notify: Notify,
+        commit: Committer,
         *,
         commands: Mapping[HookName, Command] | None = None,
     ) -> None:
@@ -108,7 +108,7 @@ class Hooks:
         self._entropy = entropy
         self._clock = clock
         self._meter = meter
-        self._commit = Committer(notify)
+        self._commit = commit
         self._commands = dict(commands or {})
         self._calls: dict[HookName, deque[HookCall]] = {}
 

@@ -369,9 +369,14 @@ class PrincipalCache:
     ) -> None:
         scope, subject = change.scope, change.subject
         match change.kind:
-            case ChangeKind.CERTIFICATE | ChangeKind.PRINCIPAL_POLICIES | ChangeKind.PRINCIPAL_THINGS:
+            case (
+                ChangeKind.CERTIFICATE
+                | ChangeKind.PRINCIPAL_POLICIES
+                | ChangeKind.PRINCIPAL_THINGS
+                | ChangeKind.PROVISIONING_CLAIM
+            ):
                 certificate_id = CertificateId(subject)
-                if change.kind is ChangeKind.CERTIFICATE:
+                if change.kind in (ChangeKind.CERTIFICATE, ChangeKind.PROVISIONING_CLAIM):
                     registrations.add(certificate_id)
                 if scope is None:
                     return

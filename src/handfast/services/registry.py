@@ -15,6 +15,7 @@ from handfast.services.judging import Ask, in_thread
 from handfast.services.policies import Policies
 from handfast.services.policy_versions import PolicyVersions
 from handfast.services.provisioner import Provisioner
+from handfast.services.provisioning_claims import ProvisioningClaims
 from handfast.services.provisioning_templates import ProvisioningTemplates
 from handfast.services.rotations import Rotations
 from handfast.services.tags import ResourceTags
@@ -65,6 +66,7 @@ class Registry:
         self.provisioner = Provisioner(store, entropy, self._commit, self.template_gate)
         self.thing_registration = ThingRegistration(store, self.certificates, self.provisioner)
         self.provisioning_templates = ProvisioningTemplates(store, self._commit, self.template_gate)
+        self.provisioning_claims = ProvisioningClaims(store, issuer, self._commit)
 
     @property
     def commit(self) -> Committer:

@@ -175,7 +175,7 @@ class WhatIf:
         if kind is None:
             raise InvalidRequestError(f"{action} is nothing that a device asks a gateway for: {', '.join(_KINDS)}")
         (record,) = await self._store.principals([(scope, certificate_id)])
-        if record is None:
+        if record is None or record.claim_of is not None:
             raise certificate_not_found(certificate_id)
         principal = Copies().principal(record)
         if action is Action.CONNECT:
@@ -218,7 +218,7 @@ class WhatIf:
         ]
         ids = list(dict.fromkeys(record.certificate_id for record in records))
         found = await self._store.principals([(scope, each) for each in ids])
-        registered = {each: record for each, record in zip(ids, found, strict=True) if record is not None}
+        registered = {each: record for each, record in zip(ids, found, strict=True) if record and not record.claim_of}
         return await asyncio.to_thread(_judge_all, scope, draft, records, registered, page.marker)
 
     async def coverage(self, scope: Scope, since: dt.datetime) -> Coverage:

@@ -13,7 +13,7 @@ from handfast.core.identity.records import CertificateRecord, CertificateStatus
 from handfast.core.provisioning.fleet import ClaimLimits, ClaimRecord, OwnershipProof, OwnershipTokenRecord
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind
-from handfast.storage import certificates
+from handfast.storage import certificates, provisioning_claims
 from handfast.storage.certificates import in_scope
 from handfast.storage.journal import insert_or_ignore, record
 from handfast.storage.tables import claims, ownership_tokens
@@ -26,7 +26,7 @@ def insert_unclaimed(
     connection: Connection, certificate: CertificateRecord, token: OwnershipTokenRecord, cause: Cause
 ) -> list[Change]:
     claim_id = token.claim_certificate_id
-    _require_active(connection, token.scope, claim_id)
+    _require_active(connection, token.scope, claim_id, cause.at)
     known = claim(connection, token.scope, claim_id)
     if known is not None and known.limits.devices is not None and known.provisioned >= known.limits.devices:
         raise _exhausted(claim_id, known.limits.devices)
@@ -61,7 +61,7 @@ def spend(connection: Connection, scope: Scope, proof: OwnershipProof, at: dt.da
             another's, "exhausted" (facts: devices).
     """
     claim_id = proof.claim_certificate_id
-    _require_active(connection, scope, claim_id)
+    _require_active(connection, scope, claim_id, at)
     guarded = (
         update(ownership_tokens)
         .where(_of(scope, proof.certificate_id), _T.claim_certificate_id == claim_id, _T.digest == proof.digest)
@@ -140,9 +140,11 @@ def forget_claim(connection: Connection, scope: Scope, certificate_id: Certifica
     connection.execute(delete(claims).where(_of_claim(scope, certificate_id)))
 
 
-def _require_active(connection: Connection, scope: Scope, claim_id: CertificateId) -> None:
+def _require_active(connection: Connection, scope: Scope, claim_id: CertificateId, at: dt.datetime) -> None:
     """The claim's connection is cut when it is deactivated; what was under way then must not succeed either."""
     found = certificates.statuses(connection, scope, [claim_id])
+    if claim_id not in found and provisioning_claims.is_live(connection, scope, claim_id, at):
+        return
     if found.get(claim_id) is not CertificateStatus.ACTIVE:
         raise StoreConflict("claim", f"Claim certificate {claim_id} is not ACTIVE")
 

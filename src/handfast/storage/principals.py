@@ -22,9 +22,13 @@ from handfast.core.identity.records import (
     AttachedGroup,
     AttachedPolicy,
     AttachedThing,
+    CertificateMode,
+    CertificateRecord,
+    CertificateStatus,
     PrincipalRecord,
     ThingPrincipalType,
 )
+from handfast.core.provisioning.claims import claim_policies
 from handfast.storage.certificates import COLUMNS, certificate_record
 from handfast.storage.tables import from_microseconds
 
@@ -84,6 +88,11 @@ SELECT NULL, {_GROUP_COLUMNS}
 FROM thing_groups AS g {_GROUP_POLICIES}
 WHERE g.account_id = ? AND g.region = ? AND g.group_name = ?
 """  # noqa: S608
+_CLAIM = """
+SELECT c.pem, c.not_before, c.not_after, c.creation_date, c.template_name, a.status
+FROM provisioning_claims AS c JOIN accounts AS a ON a.account_id = c.account_id
+WHERE c.account_id = ? AND c.region = ? AND c.certificate_id = ?
+"""
 _THING = 0
 _name_of = operator.attrgetter("policy_name")
 _ACCOUNT_STATUSES = {status.value: status for status in AccountStatus}
@@ -123,7 +132,7 @@ def _principal(raw: sqlite3.Connection, scope: Scope, certificate_id: Certificat
     key = (scope.account, scope.region, certificate_id)
     row = raw.execute(_CERTIFICATE, key).fetchone()
     if row is None:
-        return None
+        return _claim(raw, scope, certificate_id)
     things: list[tuple[Any, ...]] = []
     policies: list[AttachedPolicy] = []
     grouped = False
@@ -149,6 +158,32 @@ def _principal(raw: sqlite3.Connection, scope: Scope, certificate_id: Certificat
             for _, name, type_name, attributes, kind, _ in things
         ),
         policies=_in_order(policies),
+    )
+
+
+def _claim(raw: sqlite3.Connection, scope: Scope, certificate_id: CertificateId) -> PrincipalRecord | None:
+    """The claim of CreateProvisioningClaim that the certificate is; what it may do is made here, attached nowhere."""
+    row = raw.execute(_CLAIM, (scope.account, scope.region, certificate_id)).fetchone()
+    if row is None:
+        return None
+    pem, not_before, not_after, created, template_name, account_status = row
+    certificate = CertificateRecord(
+        scope=scope,
+        certificate_id=certificate_id,
+        pem=pem,
+        status=CertificateStatus.ACTIVE,
+        mode=CertificateMode.DEFAULT,
+        creation_date=from_microseconds(created),
+        last_modified_date=from_microseconds(created),
+        not_before=from_microseconds(not_before),
+        not_after=from_microseconds(not_after),
+        generation_id="",
+    )
+    return PrincipalRecord(
+        certificate=certificate,
+        account_status=_ACCOUNT_STATUSES[account_status],
+        policies=_in_order(list(claim_policies(scope, template_name))),
+        claim_of=template_name,
     )
 
 

@@ -20,7 +20,7 @@ from handfast.core.provisioning.records import (
 )
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Page, PageRequest
-from handfast.storage import tags
+from handfast.storage import provisioning_claims, tags
 from handfast.storage.certificates import in_scope
 from handfast.storage.journal import insert_or_ignore, record
 from handfast.storage.paging import Listing
@@ -87,11 +87,12 @@ def edit(
     )
     if new == old:
         return []
+    ended = provisioning_claims.end_all(connection, scope, name, cause) if old.enabled and not new.enabled else []
     changed = {column: value for column, value in _row(new).items() if column in _EDITABLE}
     _update(connection, scope, name, changed | {"last_modified_date": cause.at})
     before, after = _settings(old), _settings(new)
     differing = {member for member in before.keys() | after.keys() if before.get(member) != after.get(member)}
-    return record(
+    return ended + record(
         connection,
         cause,
         _change(scope, name),
@@ -109,10 +110,11 @@ def remove(
     used = exists().where(in_scope(_R, scope), _R.template_name == name)
     if connection.execute(select(used)).scalar():
         raise StoreConflict("cas", f"CA certificates provision by the template {name}")
+    ended = provisioning_claims.end_all(connection, scope, name, cause)
     connection.execute(delete(versions).where(in_scope(_V, scope), _V.template_name == name))
     connection.execute(delete(templates).where(in_scope(_T, scope), _T.template_name == name))
     tagged = tags.forget(connection, scope, _tagged(name))
-    return record(connection, cause, _change(scope, name), before={**_facts(template), **tagged})
+    return ended + record(connection, cause, _change(scope, name), before={**_facts(template), **tagged})
 
 
 def list_page(connection: Connection, scope: Scope, page: PageRequest) -> Page[ProvisioningTemplateRecord]:

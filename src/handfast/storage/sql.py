@@ -48,6 +48,7 @@ from handfast.storage import (
     journal,
     policies,
     principals,
+    provisioning_claims,
     rotations,
     things,
     tombstones,
@@ -62,6 +63,7 @@ from handfast.storage.sql_fleet import FleetOperations
 from handfast.storage.sql_groups import GroupOperations
 from handfast.storage.sql_hooks import HookOperations
 from handfast.storage.sql_just_in_time import JustInTimeOperations
+from handfast.storage.sql_providers import ProviderOperations
 from handfast.storage.sql_provisioning import ProvisioningOperations
 from handfast.storage.sql_registration_tasks import RegistrationTaskOperations
 from handfast.storage.sql_templates import TemplateOperations
@@ -82,6 +84,7 @@ class SQLStore(
     FleetOperations,
     JustInTimeOperations,
     RegistrationTaskOperations,
+    ProviderOperations,
 ):
     """The registry on SQLAlchemy Core. Make one with `open`; it owns its directory until `close`."""
 
@@ -255,7 +258,11 @@ class SQLStore(
         return await self._read(lambda c: principals.lookup(c, keys))
 
     async def default_registrations(self, region: str, certificate_id: CertificateId) -> list[Scope]:
-        return await self._read(lambda c: device_certificates.default_registrations(c, region, certificate_id))
+        def found(connection: Connection) -> list[Scope]:
+            registered = device_certificates.default_registrations(connection, region, certificate_id)
+            return registered or provisioning_claims.scopes_of(connection, region, certificate_id)
+
+        return await self._read(found)
 
     # transfers and tombstones
 

@@ -531,6 +531,43 @@ thing_group_policies = Table(
     sqlite_with_rowid=False,
 )
 
+certificate_providers = Table(
+    "certificate_providers",
+    metadata,
+    Column("account_id", Key, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("region", Key, primary_key=True),  # the key is the scope: it has one
+    Column("name", Key, nullable=False),
+    Column("function_arn", Text, nullable=False),
+    Column("request_digest", Key, nullable=True),
+    Column("creation_date", Instant, nullable=False),
+    Column("last_modified_date", Instant, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+provisioning_claims = Table(  # principals that are no certificates of the registry
+    "provisioning_claims",
+    metadata,
+    Column("account_id", Key, primary_key=True),
+    Column("region", Key, primary_key=True),
+    Column("certificate_id", Key, primary_key=True),
+    Column("template_name", Key, nullable=False),
+    Column("pem", Text, nullable=False),
+    Column("not_before", Instant, nullable=False),
+    Column("not_after", Instant, nullable=False),
+    Column("creation_date", Instant, nullable=False),
+    ForeignKeyConstraint(
+        ["account_id", "region", "template_name"],
+        [
+            "provisioning_templates.account_id",
+            "provisioning_templates.region",
+            "provisioning_templates.template_name",
+        ],
+    ),
+    Index("ix_provisioning_claims_certificate", "certificate_id"),
+    Index("ix_provisioning_claims_not_after", "not_after"),
+    Index("ix_provisioning_claims_template", "account_id", "region", "template_name"),
+)
+
 hooks = Table(
     "hooks",
     metadata,

@@ -16,6 +16,7 @@ from handfast.storage.journal import record
 from handfast.storage.tables import (
     billing_groups,
     ca_certificates,
+    certificate_providers,
     policies,
     provisioning_templates,
     tags,
@@ -33,6 +34,7 @@ _HOMES = {  # where a resource of each kind stands, and the column that names it
     Taggable.BILLING_GROUP: billing_groups.c.billing_group_name,
     Taggable.THING_GROUP: thing_groups.c.group_name,
     Taggable.PROVISIONING_TEMPLATE: provisioning_templates.c.template_name,
+    Taggable.CERTIFICATE_PROVIDER: certificate_providers.c.name,
 }
 
 

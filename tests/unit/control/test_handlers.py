@@ -130,6 +130,12 @@ OPERATIONS = [
     "DescribeProvisioningTemplateVersion",
     "DeleteProvisioningTemplateVersion",
     "ListProvisioningTemplateVersions",
+    "CreateProvisioningClaim",
+    "CreateCertificateProvider",
+    "DescribeCertificateProvider",
+    "UpdateCertificateProvider",
+    "DeleteCertificateProvider",
+    "ListCertificateProviders",
     "CreatePolicy",
     "GetPolicy",
     "DeletePolicy",
@@ -190,6 +196,9 @@ VALUES: dict[str, Any] = {
     "thing_group_properties": {"thing_group_description": "the hall"},
     "template_name": "lamps",
     "template_body": TEMPLATE,
+    "certificate_provider_name": "signer",
+    "lambda_function_arn": f"arn:aws:lambda:{SCOPE.region}:{SCOPE.account}:function:sign",
+    "account_default_for_operations": ["CreateCertificateFromCsr"],
     "provisioning_role_arn": f"arn:aws:iam::{SCOPE.account}:role/lamps",
     "version_id": 1,
     "auth_infos": [{"action_type": "PUBLISH", "resources": [f"arn:aws:iot:{SCOPE.region}:{SCOPE.account}:topic/t"]}],
@@ -262,7 +271,7 @@ def test_the_operations_are_those_that_are_built_with_the_models_members() -> No
     empty: Any = Empty()
     from handfast.control.handlers import build_handlers
 
-    handlers = build_handlers(empty, empty, nothing, empty)
+    handlers = build_handlers(empty, empty, nothing, empty, empty)
     assert set(OPERATIONS) == set(handlers)
     for name, handler in handlers.items():
         model: OperationModel = MODEL.operation_model(name)
@@ -303,7 +312,9 @@ async def test_every_operation_answers_in_the_models_members_and_never_with_none
         await plane.call("CreatePolicyVersion", policy_name="allow", policy_document=ALLOW)
         members["policy_version_id"] = "2"
     if operation != "CreateProvisioningTemplate":
-        await plane.call("CreateProvisioningTemplate", **required("CreateProvisioningTemplate"))
+        await plane.call("CreateProvisioningTemplate", **required("CreateProvisioningTemplate"), enabled=True)
+    if operation != "CreateCertificateProvider":
+        await plane.call("CreateCertificateProvider", **required("CreateCertificateProvider"))
     if operation == "DeleteProvisioningTemplateVersion":
         await plane.call("CreateProvisioningTemplateVersion", template_name="lamps", template_body=TEMPLATE)
         members["version_id"] = 2

@@ -33,6 +33,7 @@ from handfast.errors import (
 )
 from handfast.ports import AuditQuery, Change, ChangeKind, PageRequest
 from handfast.services import hooks as module
+from handfast.services.commit import Committer
 from handfast.services.hooks import Hooks, PreProvisioningHooks
 from handfast.storage.sql import SQLStore
 
@@ -62,7 +63,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
         runner, meter = FakeRunner(), CountingMeter()
         commands = {HookName("local"): Command(name=HookName("local"), argv=("/usr/bin/vet",))}
-        hooks = Hooks(store, runner, FakeEntropy(), FakeClock(), meter, notify, commands=commands)
+        hooks = Hooks(store, runner, FakeEntropy(), FakeClock(), meter, Committer(notify), commands=commands)
         yield Bench(store, hooks, runner, meter, notified)
 
 
@@ -85,7 +86,7 @@ async def test_a_webhook_gets_a_secret_of_its_own_that_no_listing_row_or_log_sho
 async def test_the_secret_is_sealed_under_the_passphrase_also_when_that_comes_later(tmp_path: Path) -> None:
     async def made(**options: Any) -> Any:
         async with sqlite_store(tmp_path, **options) as store:
-            hooks = Hooks(store, FakeRunner(), FakeEntropy(), FakeClock(), CountingMeter(), _nobody)
+            hooks = Hooks(store, FakeRunner(), FakeEntropy(), FakeClock(), CountingMeter(), Committer(_nobody))
             if not await store.hooks():
                 await hooks.add(cause(), "vet", URL, secret=SECRET)
             return await store.hook(HookName("vet"))

@@ -56,6 +56,11 @@ def thing_group_arn(scope: Scope, group_name: ThingGroupName) -> str:
     return f"arn:aws:iot:{scope.region}:{scope.account}:thinggroup/{group_name}"
 
 
+def certificate_provider_arn(scope: Scope, name: str) -> str:
+    """`arn:aws:iot:{region}:{account}:certificateprovider/{certificateProviderName}`."""
+    return f"arn:aws:iot:{scope.region}:{scope.account}:certificateprovider/{name}"
+
+
 def provisioning_template_arn(scope: Scope, template_name: str) -> str:
     """`arn:aws:iot:{region}:{account}:provisioningtemplate/{templateName}`."""
     return f"arn:aws:iot:{scope.region}:{scope.account}:provisioningtemplate/{template_name}"

@@ -273,9 +273,15 @@ class AttachedThing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrincipalRecord:
-    """Everything that a gateway needs about a registered certificate, in one read."""
+    """
+    Everything that a gateway needs about a registered certificate, in one read.
+
+    `claim_of`: the certificate is none of the registry's but a claim for the
+    provisioning template of this name, of whom the gateway alone may know.
+    """
 
     certificate: CertificateRecord
     account_status: AccountStatus
     things: tuple[AttachedThing, ...] = ()
     policies: tuple[AttachedPolicy, ...] = ()
+    claim_of: str | None = None

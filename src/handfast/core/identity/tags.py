@@ -27,6 +27,7 @@ class Taggable(StrEnum):
     BILLING_GROUP = "billinggroup"
     THING_GROUP = "thinggroup"
     PROVISIONING_TEMPLATE = "provisioningtemplate"
+    CERTIFICATE_PROVIDER = "certificateprovider"
 
 
 class TaggedResource(NamedTuple):

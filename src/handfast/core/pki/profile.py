@@ -132,6 +132,17 @@ DEVICE = Profile(
     not_after=DEVICE_NOT_AFTER,
 )
 
+CLAIM_LIFETIME = dt.timedelta(minutes=5)
+PROVISIONING_CLAIM = Profile(  # AWS IoT: a claim of a trusted user lives for five minutes
+    name="provisioning claim",
+    ca=False,
+    path_length=None,
+    key_use=DEVICE.key_use,
+    server_authentication=False,
+    backdate=DEVICE.backdate,
+    lifetime=CLAIM_LIFETIME,
+)
+
 ORGANIZATION = "Handfast"
 DEVICE_ISSUER_NAME = x509.Name(
     [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "Handfast Device Issuing CA O=Handfast")]

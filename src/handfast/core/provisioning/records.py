@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
-from handfast.core.identity.ids import Scope
+from handfast.core.identity.ids import CertificateId, Scope
 
 TemplateName = NewType("TemplateName", str)
 """1..36 of `[0-9A-Za-z_-]`."""
@@ -67,3 +67,39 @@ class ProvisioningTemplateEdit:
     role_arn: str | None = None
     hook: PreProvisioningHook | None = None
     remove_hook: bool = False
+
+
+CertificateProviderName = NewType("CertificateProviderName", str)
+"""1..128 of the model's `[\\w=,@-]`."""
+
+PROVIDED_OPERATIONS = ("CreateCertificateFromCsr",)
+"""`accountDefaultForOperations` of every certificate provider: the one value that the model has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateProviderRecord:
+    """
+    Who issues for signing requests over MQTT in place of the built-in issuer; a scope has at most one.
+
+    `function_arn` names a hook of the operator's. `request_digest` tells a creation that is sent again from another.
+    """
+
+    scope: Scope
+    name: CertificateProviderName
+    function_arn: str
+    request_digest: str | None
+    creation_date: dt.datetime
+    last_modified_date: dt.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvisioningClaimRecord:
+    """A claim certificate of CreateProvisioningClaim: in no listing, for one template, over at `not_after`."""
+
+    scope: Scope
+    certificate_id: CertificateId
+    template_name: TemplateName
+    pem: str = field(repr=False)
+    not_before: dt.datetime
+    not_after: dt.datetime
+    creation_date: dt.datetime
