@@ -33,7 +33,7 @@ def prepare(data_dir: Path, *, dev: bool) -> bool:
     try:
         made = not data_dir.exists()
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _check_modes(data_dir)
+        check_modes(data_dir)
         _check_marker(data_dir, dev=dev)
     except PermissionError as error:
         raise ConfigurationError(
@@ -47,7 +47,8 @@ def prepare(data_dir: Path, *, dev: bool) -> bool:
     return made
 
 
-def _check_modes(data_dir: Path) -> None:
+def check_modes(data_dir: Path) -> None:
+    """The directory is ours alone, and so is every file in it outside `trust/`; ConfigurationError names the first."""
     own = data_dir.stat()
     if own.st_uid != os.geteuid():
         raise ConfigurationError(
@@ -76,8 +77,7 @@ def _check_modes(data_dir: Path) -> None:
 def _check_marker(data_dir: Path, *, dev: bool) -> None:
     path = data_dir / MARKER
     try:
-        marker = json.loads(path.read_text())
-        made_with, version = bool(marker["dev"]), int(marker["format"])
+        made_with, version = read_marker(data_dir)
     except FileNotFoundError:
         if any(data_dir.glob("*.db")):
             raise ConfigurationError(
@@ -85,8 +85,6 @@ def _check_marker(data_dir: Path, *, dev: bool) -> None:
             ) from None
         write_atomically(path, json.dumps({"format": FORMAT, "dev": dev}).encode() + b"\n")
         return
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{path} is not readable as JSON ({error}): restore it from a backup") from error
     if version > FORMAT:
         raise ConfigurationError(
             f"{data_dir} is of format {version}, this handfast reads formats up to {FORMAT}: install a newer handfast"
@@ -94,6 +92,20 @@ def _check_marker(data_dir: Path, *, dev: bool) -> None:
     if made_with != dev:
         has, lacks = ("with --dev", "add --dev") if made_with else ("without --dev", "leave --dev out")
         raise ConfigurationError(f"{data_dir} was made {has} and stays so: {lacks}, or choose another --data-dir")
+
+
+def read_marker(data_dir: Path) -> tuple[bool, int]:
+    """
+    Whether the directory was made with `--dev`, and its format.
+
+    FileNotFoundError: there is no marker. ConfigurationError: it is damaged.
+    """
+    path = data_dir / MARKER
+    try:
+        marker = json.loads(path.read_text())
+        return bool(marker["dev"]), int(marker["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(f"{path} is not readable as JSON ({error}): restore it from a backup") from error
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:

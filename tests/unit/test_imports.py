@@ -84,7 +84,8 @@ OUTER = {
     "data": {"core", "ports", "seam", "services", "wire"},  # the HTTPS door is an HTTP adapter of its own
     "tls": {"core", "seam"},
     "wire": {"core"},
-    "cli": {"core", "ports", "services", "wire", "config", "datadir", "durations"},
+    "doctor": {"core", "services", "datadir"},
+    "cli": {"core", "ports", "services", "wire", "config", "datadir", "durations", "doctor"},
     # driven adapters
     "storage": {"core", "ports"},
     "bus": {"core", "ports"},

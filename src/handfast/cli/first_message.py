@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from handfast.cli.kit import Kit
-from handfast.core.mqtt.codec import MQTT_5, decode, encode
+from handfast.core.mqtt.codec import MQTT_5
 from handfast.core.mqtt.packets import (
     ConnAck,
     Connect,
     Disconnect,
-    Packet,
     PubAck,
     Publish,
     SubAck,
@@ -24,11 +23,11 @@ from handfast.core.mqtt.packets import (
     Subscription,
 )
 from handfast.core.mqtt.properties import Properties, Property
+from handfast.doctor.link import Link
 from handfast.errors import ConfigurationError, HandfastError
 from handfast.printable import printable
 
 TIMEOUT_S = 10.0
-MAX_PACKET_BYTES = 1 << 20
 
 
 class DeviceFailed(HandfastError):
@@ -64,7 +63,7 @@ def send_first_message(folder: Path, kit: Kit, *, topic: str, payload: bytes) ->
             socket.create_connection((kit.host, kit.mqtt_port), timeout=TIMEOUT_S) as plain,
             context.wrap_socket(plain, server_hostname=kit.endpoint) as tls,
         ):
-            return _exchange(_Link(tls), tls, kit, topic, payload)
+            return _exchange(Link(tls), tls, kit, topic, payload)
     except ssl.SSLCertVerificationError as error:
         raise DeviceFailed(
             f"the server at {where} did not prove to be {kit.endpoint}: {error.verify_message}; "
@@ -80,39 +79,7 @@ def send_first_message(folder: Path, kit: Kit, *, topic: str, payload: bytes) ->
         ) from None
 
 
-class _Link:
-    """Packets over a socket, each bounded in size."""
-
-    def __init__(self, stream: ssl.SSLSocket) -> None:
-        self._stream = stream
-        self._reader = stream.makefile("rb")
-
-    def send(self, packet: Packet) -> None:
-        self._stream.sendall(encode(MQTT_5, packet))
-
-    def receive(self) -> Packet:
-        first = self._exactly(1)[0]
-        length = shift = 0
-        while True:
-            byte = self._exactly(1)[0]
-            length |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
-            if shift > 21:
-                raise DeviceFailed("the server sent a length that is not MQTT")
-        if length > MAX_PACKET_BYTES:
-            raise DeviceFailed(f"the server sent a packet of {length} bytes, more than {MAX_PACKET_BYTES}")
-        return decode(MQTT_5, first, self._exactly(length))
-
-    def _exactly(self, count: int) -> bytes:
-        data = self._reader.read(count)
-        if len(data) < count:
-            raise EOFError("the server closed the connection")
-        return data
-
-
-def _exchange(link: _Link, tls: ssl.SSLSocket, kit: Kit, topic: str, payload: bytes) -> Arrived:
+def _exchange(link: Link, tls: ssl.SSLSocket, kit: Kit, topic: str, payload: bytes) -> Arrived:
     link.send(Connect(version=MQTT_5, client_id=kit.client_id, keep_alive=30))
     connected = link.receive()
     if not isinstance(connected, ConnAck):

@@ -40,6 +40,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("hook", "handfast.cli.hook", "hook_app"),
     Command("backup", "handfast.cli.backup", "backup"),
     Command("restore", "handfast.cli.backup", "restore"),
+    Command("doctor", "handfast.cli.doctor", "doctor"),
     Command("explain", "handfast.cli.explain", "explain"),
     Command("audit", "handfast.cli.audit", "audit_app"),
     Command("hosts", "handfast.cli.hosts", "hosts"),
