@@ -14,10 +14,12 @@ import typer
 
 from handfast.cli.options import AsJson, DataDir, data_directory
 from handfast.cli.output import plain, print_json, print_table
+from handfast.config import config_file, resolve
 from handfast.errors import ConfigurationError
 from handfast.pki import key_folder, system_clock, system_entropy
 from handfast.printable import printable
 from handfast.services import root_ceremony as ceremony
+from handfast.services import roots_plan
 from handfast.services.authorities import WARN_INTERMEDIATE
 from handfast.services.pki_folder import LEGACY, KeyFolder, PkiFolder
 
@@ -38,6 +40,52 @@ class Act(StrEnum):
     INTERMEDIATE_ECDSA = "intermediate-ecdsa"
     CROSS = "cross"
     LEGACY = "legacy"
+
+
+@roots_app.command("plan")
+def plan(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """
+    What expires when, which chains hang on it, and what to do next and by when.
+
+    Counts roots, cross-certificates, intermediates, the server's leaves and the device issuing CA. Needs no key and no
+    running server.
+    """
+    settings, _ = resolve({"data_dir": data_dir}, os.environ, config_file(None, os.environ))
+    entries = roots_plan.plan(
+        PkiFolder(settings.data_dir / "pki"), serves_cross=settings.serve_cross, now=system_clock.now()
+    )
+    steps = roots_plan.next_steps(entries)
+    if as_json:
+        print_json(
+            {
+                "certificates": [dataclasses.asdict(each) for each in entries],
+                "next": [{"by": each.act_by, "state": each.state, "todo": each.todo} for each in steps],
+            }
+        )
+        return
+    print_table(
+        ("expires", "certificate", "key", "signed by", "state", "act by", "what hangs on it"),
+        [
+            (
+                f"{each.not_after:%Y-%m-%d}",
+                each.name,
+                each.key,
+                each.issuer,
+                each.state,
+                "by itself" if each.automatic and each.role == "leaf" else f"{each.act_by:%Y-%m-%d}",
+                ", ".join(each.carries) or "nothing",
+            )
+            for each in entries
+        ],
+        empty="Nothing.",
+    )
+    print("\nWhat to do, and by when:")
+    for each in steps:
+        print(
+            printable(
+                f"  {'now' if each.state is not roots_plan.State.GOOD else f'{each.act_by:%Y-%m-%d}':<12}{each.todo}"
+            )
+        )
 
 
 KeyPassphraseFile = Annotated[

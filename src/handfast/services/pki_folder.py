@@ -135,9 +135,13 @@ class PkiFolder:
 
     def next_generation(self, kind: ChainKind) -> int:
         """The number of the next intermediate: one that was requested already, else a new one."""
+        return self.requested_generation(kind) or max(self._generations(kind, ".pem"), default=0) + 1
+
+    def requested_generation(self, kind: ChainKind) -> int | None:
+        """The number of an intermediate that was requested and waits for its certificate, if there is one."""
         issued = max(self._generations(kind, ".pem"), default=0)
         requested = max(self._generations(kind, ".key"), default=0)
-        return requested if requested > issued else issued + 1
+        return requested if requested > issued else None
 
     def device_issuer(self) -> x509.Certificate:
         """The device issuing CA's certificate."""

@@ -200,6 +200,21 @@ class TestRoots:
         assert 0 == run([*sign, "--data-dir", "nowhere"])
         assert 0 == run(["roots", "install", "stick"])
 
+    def test_plan(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert 0 == run(["roots", "plan", "--json"])
+        report = json.loads(capsys.readouterr().out)
+        assert {"good"} == {each["state"] for each in report["certificates"]}
+        assert "handfast roots request DIR --act intermediate-" in report["next"][0]["todo"]
+        assert 0 == run(["roots", "plan"])
+        printed = capsys.readouterr().out
+        for words in (
+            "RSA chain of us-east-1",
+            "by itself",
+            "--serve-cross is off",
+            "--act intermediate-rsa --under 1",
+        ):
+            assert words in printed
+
     def test_nothing_is_due_in_a_new_pki(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert 0 == run(["roots", "request", "stick"])
         assert "Nothing is due" in capsys.readouterr().out
@@ -216,6 +231,7 @@ class TestRoots:
             ["roots", "request", "stick", "--act", "nonsense"],
             ["roots", "request", "stick", "--act", "intermediate-rsa", "--under", "3"],
             ["roots", "request", "stick", "--data-dir", "nowhere"],
+            ["roots", "plan", "--data-dir", "nowhere"],
             ["roots", "sign", "--offline", "empty", "--passphrase-file", "wrong"],
             ["roots", "sign", "--offline", "stick", "--passphrase-file", "wrong"],
             ["roots", "sign", "--offline", "stick", "--passphrase-file", "file"],
