@@ -76,7 +76,8 @@ from handfast.telemetry.entropy import SystemEntropy
 from handfast.telemetry.logging import configure_logging
 from handfast.telemetry.metrics import PrometheusMeter
 from handfast.tls.contexts import Contexts
-from handfast.tls.door import DoorFactory, DoorLimits
+from handfast.tls.door import DoorFactory
+from handfast.tls.proxy_protocol import Proxies
 from handfast.verifier import Verifier
 from handfast.wire.sigv4 import Authenticator, SigningKey
 from handfast.wire.skeleton import ApiApplication, ApiRefusal, MountedService
@@ -368,8 +369,9 @@ class Plane:
             signed=signed_http.protocol,
             api=api_http.protocol,
         )
+        proxies = Proxies(settings.proxy_protocol)
         factories = {
-            name: DoorFactory(self._contexts, doors, ListenerKind(name), DoorLimits())
+            name: DoorFactory(self._contexts, doors, ListenerKind(name), proxies=proxies)
             for name in sockets
             if name != "api" or settings.api_tls
         }

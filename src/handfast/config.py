@@ -49,6 +49,7 @@ class Settings:
     mqtt_port: int
     https_port: int
     alpn_port: int | None
+    proxy_protocol: tuple[str, ...]
     region: str
     domain: str
     server_names: tuple[str, ...]
@@ -246,6 +247,25 @@ def _server_names(written: _Written) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _networks(written: _Written) -> tuple[str, ...]:
+    value = written.value
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if not isinstance(value, list | tuple) or not all(isinstance(part, str) for part in value):
+        written.wrong("a list of addresses and networks in CIDR form")
+    networks: list[str] = []
+    for part in value:
+        try:
+            network = ipaddress.ip_network(part)
+        except ValueError as error:
+            written.wrong("addresses and networks in CIDR form, such as 10.0.0.0/24", printable(str(error), limit=120))
+        if not network.prefixlen:
+            written.wrong("the balancers' networks", "every address is no network: any client could claim any address")
+        if str(network) not in networks:
+            networks.append(str(network))
+    return tuple(networks)
+
+
 def _database_url(written: _Written) -> str:
     text = written.text()
     scheme, separator, rest = text.partition("://")
@@ -351,6 +371,20 @@ SETTINGS: tuple[Setting, ...] = (
         "Without ALPN, or with `http/1.1`, no client certificate is asked for, and every request must be signed with "
         "SigV4. Custom authorizers (ALPN `mqtt`) are not supported.",
         parse=_port_or_off,
+    ),
+    Setting(
+        name="proxy_protocol",
+        flag="--proxy-protocol",
+        metavar="CIDR",
+        default=(),
+        default_text="none",
+        help="A balancer that says whose connections it hands on, by the PROXY protocol 1 or 2; repeatable.",
+        unit="addresses and networks in CIDR form; comma-separated in the environment, a list in the file",
+        more="From these peers a PROXY header is required before TLS, on every TLS port; from others none is taken. "
+        "The addresses in policies, limits and records are then the devices'. A header without addresses (LOCAL, "
+        "UNKNOWN) stands for the balancer itself. The API port has to speak TLS for it.",
+        parse=_networks,
+        repeatable=True,
     ),
     Setting(
         name="region",

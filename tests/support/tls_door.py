@@ -17,6 +17,7 @@ from handfast.seam import ListenerKind, TLSFacts
 from handfast.tls.contexts import Contexts
 from handfast.tls.door import DoorFactory, DoorLimits, TLSFailure
 from handfast.tls.engine import AcceptCertificate, Engine, accept_any
+from handfast.tls.proxy_protocol import Proxies
 from handfast.tls.transport import TLSTransport
 
 LIMIT_S = 15.0
@@ -179,10 +180,12 @@ async def running_door(
     plane: RecordingPlane | None = None,
     listener: ListenerKind = ListenerKind.MQTT,
     limits: DoorLimits | None = None,
+    *,
+    proxies: Proxies | None = None,
 ) -> AsyncIterator[RunningDoor]:
     loop = asyncio.get_running_loop()
     plane = plane or RecordingPlane()
-    factory = DoorFactory(table, plane, listener, limits)
+    factory = DoorFactory(table, plane, listener, limits, proxies=proxies)
     server = await loop.create_server(factory, "127.0.0.1", 0)
     try:
         yield RunningDoor(factory, plane, server.sockets[0].getsockname()[1])

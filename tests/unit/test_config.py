@@ -44,6 +44,16 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path, monkeypatch: pytest.
     assert {"default"} == set(origins.values())
 
 
+def test_balancers_are_networks_and_a_port_can_be_off(tmp_path: Path) -> None:
+    file = toml(tmp_path, "alpn-port = 443\n")
+    settings, _ = resolve({"proxy_protocol": ["10.0.0.5", "2001:db8::/64"]}, {"HANDFAST_ALPN_PORT": "off"}, file)
+    assert ("10.0.0.5/32", "2001:db8::/64") == settings.proxy_protocol
+    assert settings.alpn_port is None
+    assert 443 == resolve({}, {}, file)[0].alpn_port
+    with pytest.raises(ConfigurationError, match="--alpn-port"):
+        resolve({"alpn_port": "8883"}, {})
+
+
 def test_flag_beats_environment_beats_file(tmp_path: Path) -> None:
     file = toml(tmp_path, 'mqtt-port = 1\napi_port = 2\nregion = "eu-west-1"\n')
     settings, origins = resolve(
@@ -99,6 +109,10 @@ def test_a_switch_that_the_environment_sets_is_taken_back_by_its_flag() -> None:
         ("mqtt_port", True),
         ("mqtt_port", "٣"),
         ("prefer_chain", "dsa"),
+        ("proxy_protocol", "10.0.0.1/8"),
+        ("proxy_protocol", "0.0.0.0/0"),
+        ("proxy_protocol", ["balancer.example"]),
+        ("alpn_port", "none"),
         ("tls_policy", "TLS13_1_3_2022_10"),
         ("refusals", "EXPLAIN"),
         ("sni", 1),

@@ -120,6 +120,11 @@ _TEXTS: dict[ReasonCode, tuple[str, str]] = {
         "If it happens again and again, check whether the client rejects the server's certificate without saying so: "
         "`handfast chain HOST:PORT` shows which root it needs.",
     ),
+    _CODES.PROXY_HEADER_INVALID: (
+        "A balancer named by --proxy-protocol did not say whose connection it hands on.",
+        "Let the balancer send the PROXY protocol, version 1 or 2, before TLS on this port; or take its address out of "
+        "--proxy-protocol.",
+    ),
     _CODES.TOO_MANY_HANDSHAKES: (
         "Too many TLS handshakes were under way, in all or from this address.",
         "Let devices wait longer and at random between attempts (exponential back-off with jitter).",

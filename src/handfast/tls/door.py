@@ -1,9 +1,12 @@
 """
 The door: one connection from its first byte to an open TLS connection, or to a refusal with a reason.
 
-    HELLO ──hello complete──▶ HANDSHAKE ──done──▶ (TLSTransport takes the connection over)
-      │                          │
-      └──────── refused ─────────┴──▶ LINGER ──FIN or 1 s──▶ closed
+    [PROXY ─▶] HELLO ──hello complete──▶ HANDSHAKE ──done──▶ (TLSTransport takes the connection over)
+      │          │                          │
+      └──────────┴──── refused ─────────────┴──▶ LINGER ──FIN or 1 s──▶ closed
+
+A balancer among the factory's proxies first says whose connection it is: from
+then on the address is the device's.
 
 Before OpenSSL sees a byte the ClientHello is read here, and decides the chain,
 the context and the ALPN protocol. Handshakes under way are bounded in number,
@@ -30,6 +33,7 @@ from handfast.tls.contexts import ALPN_CUSTOM_AUTH, ALPN_HTTP11, ALPN_HTTPS, ALP
 from handfast.tls.deadlines import Deadlines
 from handfast.tls.engine import DONE, FAILED, Engine
 from handfast.tls.failures import classify
+from handfast.tls.proxy_protocol import Malformed, Proxies, ProxyHeaderReader
 from handfast.tls.transport import LINGER_S, TLSTransport, Turn
 
 _log = logging.getLogger(__name__)
@@ -113,17 +117,20 @@ class DoorFactory:
         listener: ListenerKind,
         limits: DoorLimits | None = None,
         *,
+        proxies: Proxies | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         """
         Args:
             listener: Decides which ALPN protocols are served, and under which a certificate is required (`SERVED`).
+            proxies: The peers from which the PROXY protocol is required; from all others it is not taken.
             loop: The running one by default.
         """
         self.contexts = contexts
         self.plane = plane
         self.listener = listener
         self.limits = limits or DoorLimits()
+        self.proxies = proxies or Proxies()
         self.client_auth = SERVED[listener]
         self.alpn = tuple((name.encode(), name) for name in self.client_auth if name is not None)
         self.policy = contexts.policy.on_alpn_port if listener is ListenerKind.ALPN else contexts.policy
@@ -135,7 +142,7 @@ class DoorFactory:
         )
         self.lingering: Deadlines[Door] = Deadlines(self.loop, LINGER_S, Door.linger_expired)
         self.handshakes = 0
-        """Connections in HELLO or HANDSHAKE now."""
+        """Connections in PROXY, HELLO or HANDSHAKE now."""
         self.handshakes_of: dict[str, int] = {}
 
     def __call__(self) -> Door:
@@ -145,6 +152,9 @@ class DoorFactory:
         """Drop every connection whose handshake is not done, unrecorded; open ones are their applications' to close."""
         for door in [*self.handshake_deadlines, *self.lingering]:
             door.drop()
+
+
+_PROXIED: Final = "through a proxy"  # counts connections whose address is not known yet
 
 
 def _address_block(address: str) -> str:
@@ -167,7 +177,10 @@ class Door(asyncio.Protocol):
         "_fed",
         "_hello",
         "_kind",
+        "_local",
         "_peer",
+        "_proxy",
+        "_quiet",
         "_raw",
         "_reader",
         "_selected",
@@ -177,6 +190,9 @@ class Door(asyncio.Protocol):
         self._factory = factory
         self._raw: asyncio.Transport | None = None
         self._peer: tuple[str, int] = ("", 0)
+        self._local: str | None = None  # where the client connected to, if not here
+        self._proxy: ProxyHeaderReader | None = None  # None: not waiting for a PROXY header
+        self._quiet = False  # a balancer's own connection, until it says something
         self._counted_as: str | None = None
         self._reader: ClientHelloReader | None = None  # None: not waiting for a hello
         self._hello: ClientHello | None = None
@@ -193,29 +209,79 @@ class Door(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         if peer:
             self._peer = (peer[0], peer[1])
-        block = _address_block(self._peer[0])
+        through_proxy = bool(factory.proxies) and self._peer[0] in factory.proxies
+        if not self._count(_PROXIED if through_proxy else _address_block(self._peer[0])):
+            return
+        if through_proxy:
+            self._proxy = ProxyHeaderReader()
+        else:
+            self._reader = ClientHelloReader()
+        factory.hello_deadlines.add(self)
+        factory.handshake_deadlines.add(self)
+
+    def _count(self, block: str) -> bool:
+        """Counted as under way from `block`, and from no other; False: refused, there are too many."""
+        factory = self._factory
+        raw = self._raw
+        assert raw is not None
+        if self._counted_as is not None:
+            self._discount(self._counted_as)
         limits = factory.limits
         of_address = factory.handshakes_of.get(block, 0)
-        if factory.handshakes >= limits.max_handshakes or of_address >= limits.max_handshakes_per_address:
-            if of_address >= limits.max_handshakes_per_address:
+        too_many = of_address >= limits.max_handshakes_per_address and block != _PROXIED
+        if factory.handshakes >= limits.max_handshakes or too_many:
+            factory.hello_deadlines.discard(self)
+            factory.handshake_deadlines.discard(self)
+            if too_many:
                 detail = f"{of_address} handshakes of this address are under way, as many as are taken"
             else:
                 detail = f"{factory.handshakes} handshakes are under way, as many as are taken"
             self._report(Reason(ReasonCode.TOO_MANY_HANDSHAKES, detail), None)
-            self._raw.abort()
-            return
+            raw.abort()
+            return False
         factory.handshakes += 1
         factory.handshakes_of[block] = of_address + 1
         self._counted_as = block
+        return True
+
+    def _discount(self, block: str) -> None:
+        factory = self._factory
+        self._counted_as = None
+        factory.handshakes -= 1
+        left = factory.handshakes_of[block] - 1
+        if left:
+            factory.handshakes_of[block] = left
+        else:
+            del factory.handshakes_of[block]
+
+    def _read_proxy_header(self, proxy: ProxyHeaderReader, data: bytes) -> None:
+        """What comes before the ClientHello from a balancer; the times go on running."""
+        header = proxy.feed(data)
+        if header is None:
+            return
+        self._proxy = None
+        if isinstance(header, Malformed):
+            reason = Reason(ReasonCode.PROXY_HEADER_INVALID, f"no PROXY header that is taken: {header.detail}")
+            self._refuse(reason, None, b"")
+            return
+        if header.source is None or header.destination is None:
+            self._quiet = True
+        else:
+            self._peer = (header.source.host, header.source.port)
+            self._local = header.destination.host
+        if not self._count(_address_block(self._peer[0])):
+            return
         self._reader = ClientHelloReader()
-        factory.hello_deadlines.add(self)
-        factory.handshake_deadlines.add(self)
+        if header.rest:
+            self.data_received(header.rest)
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader
         if reader is None:
             if self._engine is not None:
                 self._go_on(data)
+            elif self._proxy is not None:
+                self._read_proxy_header(self._proxy, data)
             return  # LINGER discards
         result = reader.feed(data)
         if isinstance(result, NeedMore):
@@ -329,7 +395,7 @@ class Door(asyncio.Protocol):
                 listener=factory.listener,
                 peer_address=self._peer[0],
                 peer_port=self._peer[1],
-                local_address=local[0] if local else "",
+                local_address=self._local or (local[0] if local else ""),
                 certificate_der=der,
                 certificate_id=CertificateId(hashlib.sha256(der).hexdigest() if der else ""),
                 sni=hello.sni,
@@ -372,6 +438,7 @@ class Door(asyncio.Protocol):
             return
         self._reader = None
         self._engine = None
+        self._proxy = None
         self._uncount()
         self._report(reason, alert)
         self._hello = None
@@ -406,19 +473,18 @@ class Door(asyncio.Protocol):
         block = self._counted_as
         if block is None:
             return
-        self._counted_as = None
-        factory.handshakes -= 1
-        left = factory.handshakes_of[block] - 1
-        if left:
-            factory.handshakes_of[block] = left
-        else:
-            del factory.handshakes_of[block]
+        self._discount(block)
         factory.hello_deadlines.discard(self)
         factory.handshake_deadlines.discard(self)
 
     def hello_expired(self) -> None:
+        seconds = self._factory.limits.hello_timeout_s
+        if self._proxy is not None:
+            detail = f"{self._proxy.held_bytes} bytes of a PROXY header in {seconds:g} s"
+            self._refuse(Reason(ReasonCode.PROXY_HEADER_INVALID, detail), None, b"")
+            return
         got = self._reader.held_bytes if self._reader is not None else 0
-        detail = f"{got} bytes of a ClientHello in {self._factory.limits.hello_timeout_s:g} s"
+        detail = f"{got} bytes of a ClientHello in {seconds:g} s"
         self._refuse(Reason(ReasonCode.CLIENT_HELLO_TIMEOUT, detail), None, b"")
 
     def handshake_expired(self) -> None:
@@ -442,15 +508,24 @@ class Door(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._factory.lingering.discard(self)
         if self._counted_as is not None:
-            if self._hello is not None:
+            code = ReasonCode.CONNECTION_LOST_IN_HANDSHAKE
+            got = self._reader.held_bytes if self._reader is not None else 0
+            if self._proxy is not None:
+                got = self._proxy.held_bytes
+                code = ReasonCode.PROXY_HEADER_INVALID
+                detail = f"the balancer closed the connection after {got} bytes of a PROXY header"
+            elif self._hello is not None:
                 detail = "the client closed the connection during the handshake without an alert"
                 detail += ", as some do that do not trust the server's certificate"
             else:
-                got = self._reader.held_bytes if self._reader is not None else 0
                 detail = f"the client closed the connection after {got} bytes, before a whole ClientHello"
+            # A balancer that connects, or says that it is itself, and goes: a health check.
+            health_check = not got and self._hello is None and (self._quiet or self._proxy is not None)
             self._uncount()
-            self._report(Reason(ReasonCode.CONNECTION_LOST_IN_HANDSHAKE, detail), None)
+            if not health_check:
+                self._report(Reason(code, detail), None)
         self._raw = None
+        self._proxy = None
         self._reader = None
         self._engine = None
         self._hello = None

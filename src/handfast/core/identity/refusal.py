@@ -30,6 +30,7 @@ class ReasonCode(StrEnum):
     """Why. `AWS_LOG_REASON` in services.refusals maps each to the reason AWS IoT logs, where there is one."""
 
     # TLS
+    PROXY_HEADER_INVALID = "PROXY_HEADER_INVALID"
     NOT_TLS = "NOT_TLS"
     MALFORMED_CLIENT_HELLO = "MALFORMED_CLIENT_HELLO"
     OVERSIZED_CLIENT_HELLO = "OVERSIZED_CLIENT_HELLO"
