@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from handfast.core.identity.arns import provisioning_template_arn
 from handfast.core.identity.ids import Scope
+from handfast.core.provisioning.hooks import hook_in_arn
 from handfast.core.provisioning.records import (
     PreProvisioningHook,
     ProvisioningTemplateEdit,
@@ -65,7 +66,7 @@ class ProvisioningTemplates:
         tags: Tags = NO_TAGS,
     ) -> ProvisioningTemplateRecord:
         """The template with this body as version 1. A name that is taken is refused even for the same body."""
-        _check_hook(hook, template_type)
+        _check_hook(scope, hook, template_type)
         self._gate.accept(scope, body, _KINDS[template_type])
         record = ProvisioningTemplateRecord(
             scope=scope,
@@ -112,7 +113,7 @@ class ProvisioningTemplates:
         if edit.hook is not None and edit.remove_hook:
             raise InvalidRequestError("preProvisioningHook and removePreProvisioningHook are both given; give one")
         seen = await self.template_for(scope, name)
-        _check_hook(edit.hook, seen.type)
+        _check_hook(scope, edit.hook, seen.type)
         write = self._store.update_provisioning_template(scope, name, edit, created=seen.creation_date, cause=cause)
         try:
             await self._commit(write, suspects=_suspects(scope, name))
@@ -214,15 +215,14 @@ def not_found(name: str) -> ResourceNotFoundError:
     return ResourceNotFoundError(f"Provisioning template {name} does not exist in this account and region")
 
 
-def _check_hook(hook: PreProvisioningHook | None, template_type: TemplateType) -> None:
+def _check_hook(scope: Scope, hook: PreProvisioningHook | None, template_type: TemplateType) -> None:
     if hook is None:
         return
     if template_type is not TemplateType.FLEET_PROVISIONING:
         raise InvalidRequestError("Only a template of type FLEET_PROVISIONING can have a preProvisioningHook")
     if hook.payload_version != PAYLOAD_VERSION:
         raise InvalidRequestError(f"preProvisioningHook.payloadVersion must be {PAYLOAD_VERSION}")
-    if not hook.target_arn:
-        raise InvalidRequestError("preProvisioningHook.targetArn is empty; it names a hook of the operator's")
+    hook_in_arn(scope, hook.target_arn)
 
 
 def _suspects(scope: Scope, name: TemplateName) -> list[Change]:

@@ -100,6 +100,8 @@ async def test_a_hook_is_set_replaced_and_removed(plane: Plane) -> None:
         {"type": "fleet_provisioning"},
         {"pre_provisioning_hook": HOOK | {"payload_version": "2021-01-01"}},
         {"pre_provisioning_hook": {"target_arn": ""}},
+        {"pre_provisioning_hook": {"target_arn": "hook"}},
+        {"pre_provisioning_hook": {"target_arn": "arn:aws:lambda:us-east-1:210987654321:function:gate"}},
         {"template_body": ""},
         {"template_body": "{"},
         {"template_body": "[]"},
