@@ -10,6 +10,7 @@ error of a certificate operation is forgotten.
 from __future__ import annotations
 
 import datetime as dt
+import unittest.mock
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -243,7 +244,10 @@ class World:
         return {"templateBody": THING_BODY} | where
 
     def task(self) -> str:
-        return str(self.mine.start_thing_registration_task(**self.idle())["taskId"])
+        """A task that is under way and does not end by itself."""
+        members = self.idle()
+        with unittest.mock.patch.object(self.tasks, "_begin"):
+            return str(self.mine.start_thing_registration_task(**members)["taskId"])
 
     def provider(self, name: str | None = None) -> Members:
         """The account's one, of this or a new name, whatever it had before."""
