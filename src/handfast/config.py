@@ -452,7 +452,8 @@ SETTINGS: tuple[Setting, ...] = (
         help="Send cross-certificates too, for devices that hold the legacy root alone.",
         unit="true or false",
         more="Behind leaf and intermediate goes the root as the legacy root signed it, never a root itself. It costs "
-        "each handshake some 900 bytes: `handfast chain --sizes` says how many.",
+        "each handshake some 900 bytes: `handfast chain --sizes` says how many. A client that offers no "
+        "`rsa_pkcs1_sha256` for certificates is sent none.",
         parse=_switch,
         switch=True,
     ),

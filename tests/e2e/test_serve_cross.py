@@ -62,7 +62,11 @@ def test_each_root_alone(server: Server, crossing: Server, store: str, kind: str
         assert all(cert.subject != cert.issuer for cert in sent), "a root is never sent"
 
 
-def test_who_verifies_ecdsa_alone_is_not_harmed(crossing: Server) -> None:
-    """The cross-certificate's own signature is RSA: nobody who trusts the root has to look at it."""
-    verified, _ = s_client(crossing, "root-ca-3", ["-tls1_3", "-sigalgs", "ecdsa_secp256r1_sha256"])
-    assert verified
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_who_verifies_ecdsa_alone_is_sent_no_signature_of_rsa(crossing: Server, version: str) -> None:
+    """A stack without RSA may fail to parse what it need not look at (RFC 5246 §7.4.2, RFC 8446 §4.4.2.2)."""
+    ecdsa = OFFERS["ecdsa", version][:1] + ["-sigalgs", "ecdsa_secp256r1_sha256"]
+    verified, sent = s_client(crossing, "root-ca-3", [*ecdsa, *(["-cipher", "aECDSA"] if version == "1.2" else [])])
+    assert (True, 2) == (verified, len(sent))
+    verified, _ = s_client(crossing, "legacy-root", ecdsa)
+    assert not verified

@@ -146,5 +146,18 @@ def _dhe(suites: Sequence[int], groups: Sequence[int] | None, policy: SecurityPo
     return groups is None or _FFDHE2048 in groups or not any(group in _FFDHE_GROUPS for group in groups)
 
 
+def takes_rsa_signatures(hello: ClientHello) -> bool:
+    """
+    Whether the client says that it can verify certificates which an RSA key signed with SHA-256.
+
+    One that does not is to be sent none (RFC 5246 §7.4.2, RFC 8446 §4.4.2.2): a stack built for ECDSA alone may fail to
+    parse a chain that holds one, though it would trust what stands below.
+    """
+    schemes = hello.signature_schemes_cert
+    if schemes is None:
+        schemes = hello.signature_schemes
+    return schemes is not None and _RSA_PKCS1_SHA256 in schemes
+
+
 def _no_cipher(detail: str) -> Reject:
     return Reject(ALERT_HANDSHAKE_FAILURE, ReasonCode.NO_COMMON_CIPHER, detail)

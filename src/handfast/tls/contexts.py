@@ -9,7 +9,7 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from OpenSSL import SSL
 
 from handfast.core.identity.security_policy import DEFAULT_SECURITY_POLICY, SECURITY_POLICIES, SecurityPolicy
@@ -27,6 +27,8 @@ ALPN_CUSTOM_AUTH: Final = "mqtt"
 class _Material:
     chain: tuple[x509.Certificate, ...]
     key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+    own: tuple[x509.Certificate, ...]
+    """`chain` without cross-certificates that a key of the other kind signed: for who verifies signatures of one."""
 
 
 class Contexts:
@@ -66,7 +68,7 @@ class Contexts:
         self._engine = engine or engines.default_engine()
         self._accept = accept or engines.accept_any
         self._material: Mapping[tuple[str, ChainKind], _Material] = {}
-        self._table: Mapping[tuple[str, ChainKind, SecurityPolicy, bool, str | None], SSL.Context] = {}
+        self._table: Mapping[tuple[str, ChainKind, SecurityPolicy, bool, str | None, bool], SSL.Context] = {}
 
     @property
     def engine(self) -> type[engines.Engine]:
@@ -78,7 +80,8 @@ class Contexts:
         Serve `region` with this certificate from the next connection on.
 
         Args:
-            chain_pem: Leaf, intermediate and any cross-certificates, sent exactly so. Never a root.
+            chain_pem: Leaf, intermediate and any cross-certificates, sent exactly so to who can verify all their
+                signatures. Never a root.
             key_pem: The leaf's private key, not encrypted.
 
         Raises:
@@ -88,7 +91,9 @@ class Contexts:
         material = _load(region, kind, chain_pem, key_pem)
         # The usual contexts are made now, so that what is wrong is found now; the others when first asked for.
         fresh = {
-            (region, kind, self.policy, client_auth, alpn): self._build(material, self.policy, client_auth, alpn)
+            (region, kind, self.policy, client_auth, alpn, True): self._build(
+                material.chain, material, self.policy, client_auth, alpn
+            )
             for client_auth, alpn in ((True, None), (True, ALPN_MQTT), (False, None))
         }
         kept = {key: context for key, context in self._table.items() if key[:2] != (region, kind)}
@@ -105,23 +110,44 @@ class Contexts:
         return None if material is None else material.chain[0]
 
     def get(
-        self, region: str, kind: ChainKind, client_auth: bool, alpn: str | None, policy: SecurityPolicy | None = None
+        self,
+        region: str,
+        kind: ChainKind,
+        client_auth: bool,
+        alpn: str | None,
+        policy: SecurityPolicy | None = None,
+        *,
+        whole: bool = True,
     ) -> SSL.Context | None:
-        """The context for a connection, under `self.policy` or another; None where no such certificate is installed."""
+        """
+        The context for a connection; None where no such certificate is installed.
+
+        Args:
+            policy: Another than `self.policy`.
+            whole: Whether the client verifies signatures of the other kind too, and so may be sent all of the chain.
+        """
         policy = policy or self.policy
-        key = (region, kind, policy, client_auth, alpn)
+        material = self._material.get((region, kind))
+        if material is None:
+            return None
+        whole = whole or material.own == material.chain
+        key = (region, kind, policy, client_auth, alpn, whole)
         context = self._table.get(key)
         if context is None:
-            material = self._material.get((region, kind))
-            if material is None:
-                return None
-            context = self._build(material, policy, client_auth, alpn)
+            context = self._build(material.chain if whole else material.own, material, policy, client_auth, alpn)
             self._table = {**self._table, key: context}
         return context
 
-    def _build(self, material: _Material, policy: SecurityPolicy, client_auth: bool, alpn: str | None) -> SSL.Context:
+    def _build(
+        self,
+        chain: tuple[x509.Certificate, ...],
+        material: _Material,
+        policy: SecurityPolicy,
+        client_auth: bool,
+        alpn: str | None,
+    ) -> SSL.Context:
         return self._engine.context(
-            list(material.chain),
+            list(chain),
             material.key,
             client_auth=client_auth,
             alpn=None if alpn is None else alpn.encode("ascii"),
@@ -152,4 +178,10 @@ def _load(region: str, kind: ChainKind, chain_pem: bytes, key_pem: bytes) -> _Ma
     for certificate in chain[1:]:
         if certificate.subject == certificate.issuer:
             raise ConfigurationError(f"{what}: the chain holds the root {certificate.subject.rfc4514_string()}")
-    return _Material(chain, key)
+    alike = itertools.takewhile(lambda cert: _signed_by_rsa(cert) == (kind == "rsa"), chain)
+    # Leaf and intermediate are sent however they are signed: without them there is no path at all.
+    return _Material(chain, key, chain[: max(2, len(list(alike)))])
+
+
+def _signed_by_rsa(certificate: x509.Certificate) -> bool:
+    return isinstance(certificate.signature_algorithm_parameters, padding.PKCS1v15 | padding.PSS)

@@ -27,7 +27,7 @@ from handfast.core.identity.ids import CertificateId
 from handfast.core.identity.refusal import Reason, ReasonCode
 from handfast.seam import ListenerKind, TLSFacts
 from handfast.tls import client_hello as hellos
-from handfast.tls.chain import Reject, choose_chain
+from handfast.tls.chain import Reject, choose_chain, takes_rsa_signatures
 from handfast.tls.client_hello import Bad, ClientHello, ClientHelloReader, NeedMore, Offered
 from handfast.tls.contexts import ALPN_CUSTOM_AUTH, ALPN_HTTP11, ALPN_HTTPS, ALPN_MQTT, Contexts
 from handfast.tls.deadlines import Deadlines
@@ -328,7 +328,8 @@ class Door(asyncio.Protocol):
             return False
         try:
             region = factory.plane.region_of(hello.sni)
-            context = contexts.get(region, kind, factory.client_auth[selected], selected, policy)
+            whole = kind == "rsa" or takes_rsa_signatures(hello)
+            context = contexts.get(region, kind, factory.client_auth[selected], selected, policy, whole=whole)
             if context is None:
                 raise LookupError(f"no {kind} server certificate is installed for {region!r}")
             self._engine = contexts.engine(context)
