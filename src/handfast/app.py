@@ -40,7 +40,7 @@ from handfast.datadir import prepare, write_atomically
 from handfast.decision_record import DecisionRecord
 from handfast.doors import Doors, NamedEndpoint
 from handfast.errors import ConfigurationError
-from handfast.first_connections import start_just_in_time
+from handfast.first_connections import start_just_in_time, start_provisioning
 from handfast.fleet_provisioning import start_fleet_provisioning
 from handfast.front import FrontDoor, OwnHosts
 from handfast.gateway.gateway import Gateway
@@ -257,13 +257,13 @@ class Plane:
         )
         self._principals.command(gateway)
         self._events.command(gateway)
-        self._just_in_time.command(gateway)
 
         verifier = Verifier()
         stack.push_async_callback(verifier.close)
         gate = TemplateGate(settings.template_lint)
         registry = Registry(store, issuer, self._entropy, self._notify, ask=verifier.ask, template_gate=gate)
         stack.push_async_callback(registry.settle)
+        runs = start_provisioning(self._just_in_time, store, registry.provisioner, gateway, settings, self._entropy)
         hooking = await Hooking.open(settings.file, store, self._clock, self._entropy, self._meter, self._notify)
         stack.push_async_callback(hooking.close)
         start_fleet_provisioning(
@@ -321,6 +321,7 @@ class Plane:
                         checking.checks,
                         WhatIf(store, self._principals, decisions.log),
                         hooking.hooks,
+                        runs,
                     ),
                     body_limits=bulk_registration.BODY_LIMITS,
                 ),
@@ -591,7 +592,7 @@ def implemented_operations() -> Mapping[str, Collection[str]]:
     return {
         "iot": frozenset(build_handlers(*[nothing] * 5)),
         "iot-data": frozenset(DataHandlers(nothing).handlers()),
-        "handfast": frozenset(build_handfast_handlers(*[nothing] * 10)),
+        "handfast": frozenset(build_handfast_handlers(*[nothing] * 11)),
     }
 
 

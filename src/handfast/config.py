@@ -59,6 +59,7 @@ class Settings:
     refusals: Literal["explain", "aws"]
     sni: Literal["lenient", "aws"]
     quotas: Literal["off", "aws"]
+    jitp: Literal["first-connection", "aws"]
     jit_rate: int
     jit_waiting: int
     decisions: Literal["on", "off"]
@@ -496,6 +497,19 @@ SETTINGS: tuple[Setting, ...] = (
         "the API for certificates, of which more get ThrottlingException.",
         parse=_choice,
         choices=("off", "aws"),
+    ),
+    Setting(
+        name="jitp",
+        flag="--jitp",
+        metavar="first-connection|aws",
+        default="first-connection",
+        default_text="first-connection",
+        help="Whether a device that a CA's template provisions gets in on its first connection.",
+        unit="first-connection or aws",
+        more="With first-connection it does, when its template was carried out within the ten seconds that a CONNECT "
+        "may take. With aws the first connection is closed, as AWS IoT does, and the device has to come back.",
+        parse=_choice,
+        choices=("first-connection", "aws"),
     ),
     Setting(
         name="jit_rate",

@@ -6,7 +6,11 @@ from contextlib import AsyncExitStack
 
 from handfast.config import Settings
 from handfast.ports import Clock, Entropy, Notify, Store
+from handfast.seam import DataPlane
+from handfast.services.first_provisioning import FirstProvisioning
 from handfast.services.just_in_time import JustInTime, JustInTimeLimits
+from handfast.services.provisioner import Provisioner
+from handfast.services.provisioning_runs import ProvisioningRuns
 from handfast.services.vouching import Vouching
 
 
@@ -26,3 +30,18 @@ async def start_just_in_time(
     )
     stack.push_async_callback(just_in_time.close)
     return just_in_time
+
+
+def start_provisioning(
+    just_in_time: JustInTime,
+    store: Store,
+    provisioner: Provisioner,
+    data_plane: DataPlane,
+    settings: Settings,
+    entropy: Entropy,
+) -> ProvisioningRuns:
+    """First connections are told through `data_plane` and provisioned by the templates of their CAs."""
+    provisioning = FirstProvisioning(store, provisioner, entropy)
+    just_in_time.provision_by(provisioning, closes_first=settings.jitp == "aws")
+    just_in_time.command(data_plane)
+    return ProvisioningRuns(store, provisioning)

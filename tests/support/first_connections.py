@@ -35,11 +35,15 @@ from handfast.core.identity.records import (
 from handfast.core.pki.possession import name_digest
 from handfast.ports import Change
 from handfast.seam import Admitted, Awaiting, Refused
+from handfast.services.commit import Committer
+from handfast.services.first_provisioning import FirstProvisioning
 from handfast.services.issuers import DefaultIssuers
 from handfast.services.just_in_time import JustInTime, JustInTimeLimits
 from handfast.services.principals import PrincipalCache
+from handfast.services.provisioner import Provisioner
 from handfast.services.recording import Recorder
 from handfast.services.refusals import RefusalLog
+from handfast.services.template_gate import TemplateGate
 from handfast.services.verdict import Verdict
 from handfast.services.vouching import Vouching
 from handfast.storage.sql import SQLStore
@@ -57,7 +61,8 @@ def presented(pem: str) -> Device:
 class FirstConnections:
     """The plane as the composition root makes it, without sockets. `events` are (topic, payload)."""
 
-    def __init__(self, store: SQLStore, *, limits: JustInTimeLimits | None = None) -> None:
+    def __init__(self, store: SQLStore, *, limits: JustInTimeLimits | None = None, closes_first: bool = False) -> None:
+        self.closes_first = closes_first
         self.store = store
         self.clock = FakeClock()
         self.limits = limits
@@ -81,6 +86,9 @@ class FirstConnections:
             limits=self.limits,
         )
         self.just_in_time.command(self.data_plane)
+        provisioner = Provisioner(self.store, entropy, Committer(self.notify), TemplateGate())
+        self.provisioning = FirstProvisioning(self.store, provisioner, entropy)
+        self.just_in_time.provision_by(self.provisioning, closes_first=self.closes_first)
         self.verdict = Verdict(
             store=self.store,
             principals=self.cache,

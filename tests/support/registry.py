@@ -55,8 +55,10 @@ from handfast.services.certificate_providers import CertificateProviders
 from handfast.services.checks import Checks
 from handfast.services.commit import Committer
 from handfast.services.endpoints import EndpointDirectory
+from handfast.services.first_provisioning import FirstProvisioning
 from handfast.services.hooks import Hooks
 from handfast.services.principals import PrincipalCache
+from handfast.services.provisioning_runs import ProvisioningRuns
 from handfast.services.registration_reports import ReportFiles, ReportLinks
 from handfast.services.registration_tasks import RegistrationTasks
 from handfast.services.registry import Registry
@@ -408,5 +410,6 @@ async def make_plane(
         Checks(store, no_observations, clock, entropy),
         WhatIf(store, PrincipalCache(store, clock), None),
         hooks,
+        ProvisioningRuns(store, FirstProvisioning(store, registry.provisioner, entropy)),
     )
     return Plane(store, registry, accounts, endpoints, refusals, notified, regions, handlers)

@@ -36,6 +36,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("policy", "handfast.cli.policy", "policy_app"),
     Command("template", "handfast.cli.template", "template_app"),
     Command("account", "handfast.cli.account", "account_app"),
+    Command("provisioning", "handfast.cli.provisioning", "provisioning_app"),
     Command("claim", "handfast.cli.claim", "claim_app"),
     Command("hook", "handfast.cli.hook", "hook_app"),
     Command("backup", "handfast.cli.backup", "backup"),

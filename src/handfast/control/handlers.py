@@ -21,6 +21,7 @@ from handfast.control.explain import ExplainHandlers, Refusals
 from handfast.control.hooks import HookHandlers
 from handfast.control.policies import PolicyHandlers
 from handfast.control.policy_versions import PolicyVersionHandlers
+from handfast.control.provisioning_runs import ProvisioningRunHandlers
 from handfast.control.provisioning_templates import ProvisioningTemplateHandlers
 from handfast.control.quotas import CallRates, limited
 from handfast.control.registration_tasks import RegistrationTaskHandlers
@@ -38,6 +39,7 @@ from handfast.services.certificate_providers import CertificateProviders
 from handfast.services.checks import Checks
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.hooks import Hooks
+from handfast.services.provisioning_runs import ProvisioningRuns
 from handfast.services.registration_tasks import RegistrationTasks
 from handfast.services.registry import Registry
 from handfast.services.what_if import WhatIf
@@ -87,6 +89,7 @@ def build_handfast_handlers(
     checks: Checks,
     what_if: WhatIf,
     hooks: Hooks,
+    provisioning_runs: ProvisioningRuns,
 ) -> dict[str, Handler]:
     """The operations of /handfast/v1. Those on accounts and keys need the operator's key."""
     handlers = (
@@ -103,5 +106,6 @@ def build_handfast_handlers(
         | WhatIfHandlers(what_if).handlers
         | HookHandlers(hooks).handlers
         | ClaimHandlers(registry.claims).handlers
+        | ProvisioningRunHandlers(provisioning_runs).handlers
     )
     return {name: answering(handler) for name, handler in handlers.items()}

@@ -17,6 +17,7 @@ from handfast.core.provisioning.records import (
     ProvisioningTemplateVersionRecord,
     TemplateName,
 )
+from handfast.core.provisioning.runs import ProvisioningRun
 from handfast.core.provisioning.tasks import TaskLine
 from handfast.ports.values import NO_TAGS, Cause, Change, Page, PageRequest, Tags
 
@@ -46,6 +47,7 @@ class ProvisioningOrder:
     require_auto_registration: bool = False
     ownership: OwnershipProof | None = None
     task_line: TaskLine | None = None
+    run: ProvisioningRun | None = None  # recorded with the plan
     thing_id: str
     generation_id: str  # of whatever is created and has one
     policies_per_certificate: int  # at most

@@ -1,8 +1,9 @@
 """
-Just-in-time registration: what becomes of an unknown certificate that a registered CA vouches for.
+Just-in-time registration and provisioning: what becomes of an unknown certificate that a registered CA vouches for.
 
 A handshake changes nothing. The MQTT CONNECT packet registers the certificate PENDING_ACTIVATION, which the store
 guards by itself once more, tells the account on `$aws/events/certificates/registered/…`, and refuses the connection.
+Where the CA has a template, that is carried out instead, and the device is let in; only when it fails all is as above.
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ from dataclasses import dataclass
 
 from handfast.core.identity.arns import certificate_arn
 from handfast.core.identity.ids import CertificateId, Scope
-from handfast.core.identity.just_in_time import registered_event
+from handfast.core.identity.just_in_time import failed_event, registered_event
 from handfast.core.identity.lifecycle import CertificateEvent, next_status
 from handfast.core.identity.records import CACertificateRecord, CertificateRecord, CertificateStatus
 from handfast.core.identity.refusal import Reason, ReasonCode
 from handfast.core.pki.pem import ParsedCertificate, read_certificate_der
+from handfast.core.provisioning.runs import ProvisioningRun, RunOutcome
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Clock, Entropy, Notify, Store
 from handfast.seam import Awaiting, DataPlane, ListenerKind, TLSFacts
 from handfast.services.certificates import new_record
 from handfast.services.commit import Committer
+from handfast.services.first_provisioning import FirstProvisioning
 from handfast.services.principal import Principal
 from handfast.services.rates import KeyedBuckets, source_of
 from handfast.services.vouching import Vouching
@@ -40,6 +43,7 @@ MAX_UNDER_WAY = 32
 """Attempts that are in the store together: they share its commits, and come back to the loop in one turn."""
 RECOUNT_S = 10.0
 OPERATION = "RegisterJustInTime"
+PROVISIONING = "ProvisionJustInTime"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +62,6 @@ class _Outcome:
     """`reasons` refuse; none: the registry may admit it now."""
 
     reasons: tuple[Reason, ...] = ()
-    registered: bool = True
 
 
 _CONFLICTS: Mapping[str, tuple[ReasonCode, str]] = {
@@ -95,6 +98,8 @@ class JustInTime:
         self._commit = Committer(notify)
         self._limits = limits or JustInTimeLimits()
         self._data_plane: DataPlane | None = None
+        self._provisioning: FirstProvisioning | None = None
+        self._closes_first = False
         rate = self._limits.per_second
         self._certificates = KeyedBuckets(burst=1, per_second=1, limit=MAX_CERTIFICATES)
         self._sources = KeyedBuckets(burst=2 * rate, per_second=rate, limit=MAX_SOURCES)
@@ -105,6 +110,11 @@ class JustInTime:
     def command(self, data_plane: DataPlane) -> None:
         """Events go through it from now on; before, there is nobody to get one."""
         self._data_plane = data_plane
+
+    def provision_by(self, provisioning: FirstProvisioning, *, closes_first: bool = False) -> None:
+        """From now on the templates of CAs are carried out; with `closes_first` the device has to come back then."""
+        self._provisioning = provisioning
+        self._closes_first = closes_first
 
     async def close(self) -> None:
         """No attempt is under way; what was being written is committed and announced."""
@@ -190,37 +200,83 @@ class JustInTime:
             scope, certificate_id = awaiting.scope, awaiting.certificate_id
             ca = self._vouching.ca(scope, awaiting.ca_certificate_id)
             if ca is None:
-                return _Outcome((_conflict_reason("ca"),), registered=False)
+                return _Outcome((_conflict_reason("ca"),))
             known = await self._store.certificate(scope, certificate_id)
+            if known is not None and not _waits(known, ca):
+                return _Outcome()  # activated, or something else, in the meantime: the registry decides
+            if ca.registration_config is not None:
+                return await self._provision(facts, ca, known)
             if known is None:
                 return await self._register(facts, ca)
-            if (
-                known.status is not CertificateStatus.PENDING_ACTIVATION
-                or known.ca_certificate_id != awaiting.ca_certificate_id
-            ):
-                return _Outcome()  # activated, or something else, in the meantime: the registry decides
-            self._announce(ca, known)
+            self._announce_registered(ca, known)
             text = f"it was registered at {known.creation_date:%Y-%m-%dT%H:%M:%SZ} and waits for its activation"
             return _Outcome((Reason(ReasonCode.CERTIFICATE_PENDING_ACTIVATION, text),))
 
-    async def _register(self, facts: TLSFacts, ca: CACertificateRecord) -> _Outcome:
+    async def _provision(self, facts: TLSFacts, ca: CACertificateRecord, known: CertificateRecord | None) -> _Outcome:
+        if self._provisioning is None:
+            raise RuntimeError(f"CA certificate {ca.certificate_id} has a template that nobody carries out")
+        parsed = read_certificate_der(facts.certificate_der)
+        cause = self._cause(ca.scope, facts, PROVISIONING)
+        record = self._record(parsed, ca, cause) if known is None else None
+        run = await self._provisioning.run(ca, parsed, cause, register=record)
+        if run.outcome is RunOutcome.SUCCEEDED:
+            if not self._closes_first:
+                return _Outcome()
+            text = "everything that the template says was made"
+            return _Outcome((Reason(ReasonCode.CERTIFICATE_JUST_PROVISIONED, text),))
+        return await self._left_waiting(facts, ca, known, run)
+
+    async def _left_waiting(
+        self, facts: TLSFacts, ca: CACertificateRecord, known: CertificateRecord | None, run: ProvisioningRun
+    ) -> _Outcome:
+        """The template failed: the certificate waits as one without a template does, and the run is recorded."""
+        if known is None:
+            outcome = await self._register(facts, ca, run)
+            if outcome.reasons[:1] != (_just_registered(ca),):
+                return outcome
+        else:
+            now = await self._store.certificate(ca.scope, known.certificate_id)
+            if now is None or not _waits(now, ca):
+                return _Outcome()  # somebody settled it while the template was being carried out
+            run = await self._store.record_provisioning_run(run)
+            if self._vouching.ca(ca.scope, ca.certificate_id) is None:
+                return _Outcome((_conflict_reason("ca"),))
+            self._announce_registered(ca, known)
+        self._announce(
+            ca.scope,
+            failed_event(
+                ca.scope,
+                run.certificate_id,
+                ca.certificate_id,
+                at=self._clock.now(),
+                run_id=run.run_id,
+                template_name=run.template_name,
+                resource=run.resource,
+                reason=str(run.kind),
+                message=run.message,
+            ),
+        )
+        where = f"resource {run.resource}: " if run.resource else ""
+        return _Outcome((Reason(ReasonCode.PROVISIONING_FAILED, where + run.message),))
+
+    async def _register(self, facts: TLSFacts, ca: CACertificateRecord, run: ProvisioningRun | None = None) -> _Outcome:
+        """Registered to wait for its activation, with the run that failed to spare it that."""
         if await self._full(ca):
             text = f"{self._limits.waiting} certificates under CA certificate {ca.certificate_id} wait for activation"
-            return _Outcome((Reason(ReasonCode.LIMIT_EXCEEDED, text),), registered=False)
+            return _Outcome((Reason(ReasonCode.LIMIT_EXCEEDED, text),))
         parsed = read_certificate_der(facts.certificate_der)
         cause = self._cause(ca.scope, facts, OPERATION)
         record = self._record(parsed, ca, cause)
         change = Change(ChangeKind.CERTIFICATE, record.scope, record.certificate_id)
         try:
-            await self._commit(self._store.register_just_in_time(record, cause), suspects=[change])
+            await self._commit(self._store.register_just_in_time(record, cause, run=run), suspects=[change])
         except StoreConflict as conflict:
             if conflict.kind == "exists":
                 return _Outcome()  # registered on purpose in the meantime: the registry decides
-            return _Outcome((_conflict_reason(conflict.kind),), registered=False)
+            return _Outcome((_conflict_reason(conflict.kind),))
         self._count(ca)
-        self._announce(ca, record, first=True)
-        text = f"CA certificate {ca.certificate_id} signed it"
-        return _Outcome((Reason(ReasonCode.CERTIFICATE_JUST_REGISTERED, text),))
+        self._announce_registered(ca, record, first=True)
+        return _Outcome((_just_registered(ca),))
 
     def _record(self, parsed: ParsedCertificate, ca: CACertificateRecord, cause: Cause) -> CertificateRecord:
         status = next_status(None, CertificateEvent.REGISTER_JUST_IN_TIME, parsed.certificate_id)
@@ -266,24 +322,38 @@ class JustInTime:
             if change.kind is ChangeKind.CA_CERTIFICATE and change.scope is not None:
                 self._waiting.pop((change.scope, CertificateId(change.subject)), None)
         await self._vouching.changed(changes)
+        if self._provisioning is not None:
+            await self._provisioning.changed(changes)
 
     # --- events -----------------------------------------------------------------------------------------------
 
-    def _announce(self, ca: CACertificateRecord, record: CertificateRecord, *, first: bool = False) -> None:
-        """Never raises: the registration has happened, and the next attempt tells again."""
+    def _announce_registered(self, ca: CACertificateRecord, record: CertificateRecord, *, first: bool = False) -> None:
+        event = registered_event(
+            record.scope,
+            record.certificate_id,
+            ca.certificate_id,
+            at=self._clock.now(),
+            registered_at=None if first else record.creation_date,
+        )
+        self._announce(record.scope, event)
+
+    def _announce(self, scope: Scope, event: tuple[str, bytes]) -> None:
+        """Never raises: what it is about has happened, and the next attempt tells again."""
         if self._data_plane is None:
             return
         try:
-            topic, payload = registered_event(
-                record.scope,
-                record.certificate_id,
-                ca.certificate_id,
-                at=self._clock.now(),
-                registered_at=None if first else record.creation_date,
-            )
-            self._data_plane.announce(record.scope, topic, payload)
+            self._data_plane.announce(scope, *event)
         except Exception:
-            log.exception("a registration could not be announced")
+            log.exception("a first connection could not be announced")
+
+
+def _waits(record: CertificateRecord, ca: CACertificateRecord) -> bool:
+    """It waits for its activation since an earlier connection, under this CA."""
+    return record.status is CertificateStatus.PENDING_ACTIVATION and record.ca_certificate_id == ca.certificate_id
+
+
+def _just_registered(ca: CACertificateRecord) -> Reason:
+    return Reason(ReasonCode.CERTIFICATE_JUST_REGISTERED, f"CA certificate {ca.certificate_id} signed it")
 
 
 def _conflict_reason(kind: str) -> Reason:

@@ -7,6 +7,7 @@ from handfast.core.identity.records import CertificateRecord
 from handfast.core.identity.things import GROUPS_PER_THING
 from handfast.core.provisioning.fleet import OwnershipProof
 from handfast.core.provisioning.plan import Plan
+from handfast.core.provisioning.runs import ProvisioningRun
 from handfast.core.provisioning.tasks import TaskLine
 from handfast.ports import Cause, Change, ChangeKind, Entropy, Store
 from handfast.ports.provisioning import Provisioned, ProvisioningOrder
@@ -35,6 +36,7 @@ class Provisioner:
         require_auto_registration: bool = False,
         ownership: OwnershipProof | None = None,
         task_line: TaskLine | None = None,
+        run: ProvisioningRun | None = None,
     ) -> Provisioned:
         """
         The whole plan is true, durable, and obeyed by caches and live connections; or nothing changed.
@@ -49,6 +51,7 @@ class Provisioner:
                 transferred away: nobody but the device itself asks for it.
             ownership: Proves that the device that asks was given the
                 certificate; spent with the plan, kept when it fails.
+            run: Recorded with the plan, and not when it fails.
             task_line: The line of a bulk registration task that is done with it.
 
         Raises:
@@ -66,6 +69,7 @@ class Provisioner:
             require_auto_registration=require_auto_registration,
             ownership=ownership,
             task_line=task_line,
+            run=run,
             thing_id=self._entropy.uuid(),
             generation_id=self._entropy.token_bytes(32).hex(),
             policies_per_certificate=POLICIES_PER_CERTIFICATE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, bindparam, func, literal, select
+from sqlalchemy import Connection, bindparam, func, literal, literal_column, select
 
 from handfast.core.identity.ids import CertificateId, Scope
 from handfast.core.identity.records import (
@@ -10,15 +10,16 @@ from handfast.core.identity.records import (
     AutoRegistrationStatus,
     CACertificateRecord,
     CACertificateStatus,
-    CertificateMode,
     CertificateRecord,
     CertificateStatus,
     TombstoneReason,
 )
+from handfast.core.provisioning.runs import ProvisioningRun
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change
-from handfast.storage import ca_certificates, certificates, tombstones
+from handfast.storage import ca_certificates, certificates, provisioning_runs, tombstones
 from handfast.storage.certificates import PENDING_LITERAL, in_scope
+from handfast.storage.prepared import Prepared
 from handfast.storage.tables import accounts
 from handfast.storage.tables import ca_certificates as ca_table
 from handfast.storage.tables import certificates as certificate_table
@@ -26,38 +27,45 @@ from handfast.storage.tables import certificates as certificate_table
 _C = certificate_table.c
 _CA = ca_table.c
 # One statement: of the account, and of the certificate in other accounts. All are found by whole keys of an index.
-_GUARDS = select(
-    select(accounts.c.status).where(accounts.c.account_id == bindparam("account")).scalar_subquery(),
-    select(literal(1))
-    .where(
-        _C.region == bindparam("region"),
-        _C.certificate_id == bindparam("certificate_id"),
-        _C.mode == CertificateMode.DEFAULT.value,
-        _C.account_id != bindparam("account"),
+_GUARDS = Prepared(
+    lambda _: select(
+        select(accounts.c.status).where(accounts.c.account_id == bindparam("account")).scalar_subquery(),
+        select(literal(1))
+        .where(
+            _C.region == bindparam("region"),
+            _C.certificate_id == bindparam("id"),
+            _C.mode == literal_column("'DEFAULT'"),  # spelled out, so that the partial index on it serves
+            _C.account_id != bindparam("account"),
+        )
+        .exists(),
+        select(literal(1))
+        .where(
+            _C.transfer_target == bindparam("account"),
+            _C.region == bindparam("region"),
+            _C.certificate_id == bindparam("id"),
+            _C.status == PENDING_LITERAL,
+        )
+        .exists(),
     )
-    .exists(),
-    select(literal(1))
-    .where(
-        _C.transfer_target == bindparam("account"),
-        _C.region == bindparam("region"),
-        _C.certificate_id == bindparam("certificate_id"),
-        _C.status == PENDING_LITERAL,
-    )
-    .exists(),
 )
 
 
-def register(connection: Connection, certificate: CertificateRecord, cause: Cause) -> list[Change]:
+def register(
+    connection: Connection, certificate: CertificateRecord, run: ProvisioningRun | None, cause: Cause
+) -> list[Change]:
     require_vouched(connection, certificate.scope, certificate.certificate_id, certificate.ca_certificate_id)
-    return certificates.insert_one(connection, certificate, cause)
+    changes = certificates.insert_one(connection, certificate, cause)
+    if run is not None:
+        provisioning_runs.insert_one(connection, run)
+    return changes
 
 
 def require_vouched(
     connection: Connection, scope: Scope, certificate_id: CertificateId, ca_certificate_id: CertificateId | None
 ) -> None:
     """StoreConflict unless the CA registers devices by itself at this moment and nothing is known against this one."""
-    where = {"account": scope.account, "region": scope.region, "certificate_id": certificate_id}
-    account_status, elsewhere, offered = connection.execute(_GUARDS, where).one()
+    where = {"account": scope.account, "region": scope.region, "id": certificate_id}
+    account_status, elsewhere, offered = _GUARDS.run(connection, where).fetchone()
     if account_status != AccountStatus.ENABLED.value:
         raise StoreConflict("account", f"Account {scope.account} is disabled")
     ca = ca_certificate_id

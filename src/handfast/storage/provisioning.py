@@ -41,6 +41,7 @@ from handfast.storage import (
     fleet,
     just_in_time,
     policies,
+    provisioning_runs,
     registration_tasks,
     rotations,
     thing_group_members,
@@ -113,6 +114,8 @@ def provision(connection: Connection, order: ProvisioningOrder, cause: Cause) ->
             resource_arns=arns,
         )
         # What is remembered of a plan that was carried out is written here: with it, or not at all.
+        if order.run is not None:
+            provisioning_runs.insert_one(connection, order.run)
         if order.task_line is not None:
             registration_tasks.line_done(connection, order.scope, order.task_line, provisioned, cause.at)
     return provisioned, changes

@@ -712,6 +712,30 @@ thing_registration_tasks = Table(
     Index("ix_thing_registration_tasks_listing", "account_id", "region", "creation_date", "task_id"),
 )
 
+provisioning_runs = Table(  # bounded: storage.provisioning_runs prunes
+    "provisioning_runs",
+    metadata,
+    Column("sequence", Serial, primary_key=True),
+    Column("account_id", Key, nullable=False),
+    Column("region", Key, nullable=False),
+    Column("run_id", Key, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("certificate_id", Key, nullable=False),
+    Column("ca_certificate_id", Key, nullable=False),
+    Column("template_name", Key, nullable=True),
+    Column("template_version", BigInteger, nullable=True),
+    Column("outcome", Key, nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    Column("thing_name", Key, nullable=True),
+    Column("resource", Text, nullable=False),
+    Column("kind", Key, nullable=True),
+    Column("message", Text, nullable=False),
+    Index("uq_provisioning_runs_run", "account_id", "region", "run_id", unique=True),
+    Index("ix_provisioning_runs_listing", "account_id", "region", "at", "run_id"),
+    Index("ix_provisioning_runs_outcome", "account_id", "region", "outcome", "at", "run_id"),
+    Index("ix_provisioning_runs_certificate", "account_id", "region", "certificate_id", "sequence"),
+)
+
 audit = Table(  # append-only: triggers refuse UPDATE and DELETE
     "audit",  # the columns from `at` to `after` in the order of core.identity.audit_chain.AuditFields
     metadata,

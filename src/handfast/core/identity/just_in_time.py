@@ -39,5 +39,33 @@ def registered_event(
     return topic, json.dumps(payload, separators=(",", ":")).encode()
 
 
+def failed_event(
+    scope: Scope,
+    certificate_id: CertificateId,
+    ca_certificate_id: CertificateId,
+    *,
+    at: dt.datetime,
+    run_id: str,
+    template_name: str | None,
+    resource: str,
+    reason: str,
+    message: str,
+) -> tuple[str, bytes]:
+    """Topic and payload of a run of a CA's template that failed. Ours: AWS IoT tells nobody."""
+    payload: dict[str, Any] = {
+        "certificateId": certificate_id,
+        "caCertificateId": ca_certificate_id,
+        "timestamp": _epoch_ms(at),
+        "awsAccountId": scope.account,
+        "runId": run_id,
+        "templateName": template_name,
+        "resource": resource,
+        "reason": reason,
+        "message": message,
+    }
+    topic = f"$aws/events/certificates/provisioning-failed/{ca_certificate_id}"
+    return topic, json.dumps(payload, separators=(",", ":")).encode()
+
+
 def _epoch_ms(instant: dt.datetime) -> int:
     return (instant - _EPOCH) // _MILLISECOND
