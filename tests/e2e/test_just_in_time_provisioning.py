@@ -88,7 +88,9 @@ def test_a_failure_is_explained_listed_and_repeated(server: Server, iot: Any, ap
         api.retry_provisioning_run(target=device.certificate_id)
 
 
-def test_a_template_that_is_disabled_stops_at_once(server: Server, iot: Any, factory: Factory, template: str) -> None:
+def test_a_template_that_is_disabled_stops_at_once(
+    server: Server, iot: Any, api: Any, factory: Factory, template: str
+) -> None:
     assert mosquitto_pub(server, new_device(factory)).returncode == 0
     iot.update_provisioning_template(templateName=template, enabled=False)
     device = new_device(factory)
