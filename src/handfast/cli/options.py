@@ -6,12 +6,17 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from handfast.config import SETTINGS, Setting, config_file, resolve
+from handfast.errors import ConfigurationError
+from handfast.printable import printable
+
+Rank = TypeVar("Rank", bound=IntEnum)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DataDir = Annotated[
@@ -88,6 +93,22 @@ def data_directory(flag: str | None) -> Path:
     """The data directory of a command: its flag, else environment, else handfast.toml, else the default."""
     settings, _ = resolve({"data_dir": flag}, os.environ, config_file(None, os.environ))
     return settings.data_dir
+
+
+def fail_on_severity(given: str | None, severities: type[Rank]) -> Rank | None:
+    """
+    What `--fail-on` names, in either case; None where it is not given.
+
+    Raises:
+        ConfigurationError: None of the severities.
+    """
+    if given is None:
+        return None
+    try:
+        return severities[given.upper()]
+    except KeyError:
+        known = ", ".join(each.name.lower() for each in severities)
+        raise ConfigurationError(f"--fail-on is {printable(given, limit=80)!r}: expected one of {known}") from None
 
 
 _GIVEN = frozenset({"settings", "origins"})

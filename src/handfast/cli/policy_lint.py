@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from handfast.cli.call import Call, calls_server
+from handfast.cli.options import fail_on_severity
 from handfast.cli.output import print_json
 from handfast.cli.policy_files import read_document
 from handfast.core.policy.lint import Finding, Severity, lint_document
@@ -40,7 +41,7 @@ def lint(
     The findings of the AWS IoT Device Defender audit checks on policies carry
     the reason codes that AWS gives them.
     """
-    least = _severity(fail_on)
+    least = fail_on_severity(fail_on, Severity)
     if bool(files) is every:
         raise ConfigurationError("name the files to look at, or give --all for the account's policies")
     found: list[tuple[str, Finding]] = []
@@ -59,17 +60,6 @@ def lint(
         print(f"{len(found)} findings in {policies}." if found else f"Nothing found in {policies}.")
     if least is not None and any(finding.severity >= least for _, finding in found):
         raise typer.Exit(1)
-
-
-def _severity(given: str | None) -> Severity | None:
-    if given is None:
-        return None
-    try:
-        return Severity[given.upper()]
-    except KeyError:
-        raise ConfigurationError(
-            f"--fail-on is {printable(given, limit=80)!r}: expected low, medium, high or critical"
-        ) from None
 
 
 def _of_account(call: Call) -> Iterator[tuple[str, str, tuple[str, str] | None]]:

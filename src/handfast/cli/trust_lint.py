@@ -10,11 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from handfast.cli.options import AsJson, DataDir
+from handfast.cli.options import AsJson, DataDir, fail_on_severity
 from handfast.cli.output import print_json, print_table
 from handfast.config import config_file, resolve
 from handfast.core.pki.trust_lint import Finding, Severity, Status, Verdict
-from handfast.errors import ConfigurationError
 from handfast.printable import printable
 from handfast.services import trust_forecast
 from handfast.services.pki_folder import PkiFolder
@@ -51,7 +50,7 @@ def lint(
     Reads PEM, DER, PKCS#7, folders of these, and text with SPKI pins; several make one store. Every path is verified as
     the device would, signatures, dates and all. Needs no running server; docs/trust.md tells what each finding means.
     """
-    least = _severity(fail_on)
+    least = fail_on_severity(fail_on, Severity)
     settings, _ = resolve({"data_dir": data_dir, "prefer_chain": prefer}, os.environ, config_file(None, os.environ))
     report = trust_forecast.lint(
         PkiFolder(settings.data_dir / "pki"),
@@ -80,17 +79,6 @@ def lint(
         print(f"\n{len(report.findings)} findings." if report.findings else "\nNothing found.")
     if least is not None and any(each.severity >= least for each in report.findings):
         raise typer.Exit(1)
-
-
-def _severity(given: str | None) -> Severity | None:
-    if given is None:
-        return None
-    try:
-        return Severity[given.upper()]
-    except KeyError:
-        raise ConfigurationError(
-            f"--fail-on is {printable(given, limit=80)!r}: expected low, medium, high or critical"
-        ) from None
 
 
 def _print_verdicts(verdicts: list[Verdict]) -> None:
