@@ -9,7 +9,6 @@ import ssl
 import subprocess
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -20,6 +19,8 @@ from botocore.exceptions import ClientError
 from tests.support.device import Device, create_device
 from tests.support.mqtt import Client
 from tests.support.server import Server
+
+from handfast.cli.connection import find_server
 
 LIMIT_S = 15
 
@@ -187,9 +188,6 @@ class TestSigned:
         data_client(server, server.credentials(), endpoint_resolves).publish(topic="alpn/own", payload=b"x")
 
 
-def test_the_ready_file_and_a_kit_name_the_port(server: Server, tmp_path: Path) -> None:
+def test_commands_on_the_directory_find_the_port(server: Server) -> None:
     assert {"host": "127.0.0.1", "port": server.alpn_port} == server.ready["alpn"]
-    name = f"kit-{uuid.uuid4().hex[:8]}"
-    server.handfast("device", "create", name, cwd=tmp_path)
-    assert server.alpn_port == json.loads((tmp_path / name / "device.json").read_text())["ports"]["alpn"]
-    assert f"port {server.alpn_port}, ALPN x-amzn-mqtt-ca" in (tmp_path / name / "README.txt").read_text()
+    assert server.alpn_port == find_server(str(server.data_dir), None).alpn_port

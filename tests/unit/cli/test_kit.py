@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import stat
 from pathlib import Path
@@ -106,6 +107,17 @@ def test_a_kit_has_exactly_its_files_with_their_modes(
     )
     assert kit == Kit.read(folder)
     assert ["pump-1", "trust"] == sorted(path.name for path in tmp_path.iterdir())
+
+
+def test_a_kit_names_the_port_of_every_protocol_where_there_is_one(
+    server: ServerAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, FakeIot())
+    kit = create_kit(dataclasses.replace(server, alpn_port=10443), "d", tmp_path / "d")
+    facts = json.loads((tmp_path / "d" / "device.json").read_text())
+    assert {"mqtt": 18883, "https": 18443, "alpn": 10443} == facts["ports"]
+    assert kit == Kit.read(tmp_path / "d")
+    assert "port 10443, ALPN x-amzn-mqtt-ca for MQTT" in (tmp_path / "d" / "README.txt").read_text()
 
 
 @pytest.mark.parametrize(("kind", "size"), [("p256", 256), ("p384", 384), ("rsa2048", 2048)])
