@@ -27,6 +27,7 @@ from handfast.backups import Backups
 from handfast.bulk_tasks import BulkTasks
 from handfast.bus.local import LocalBus
 from handfast.checking import Checking
+from handfast.cli.connection import resolves
 from handfast.cli.screens import ServeInfo, start_screen
 from handfast.config import Settings, secret_from_file
 from handfast.control import bulk_registration, certificates
@@ -64,6 +65,7 @@ from handfast.services.recording import Recorder
 from handfast.services.refusals import RefusalLog
 from handfast.services.registry import Registry
 from handfast.services.registry_events import RegistryEvents
+from handfast.services.revocation import Revocations
 from handfast.services.rotation_watch import RotationWatch
 from handfast.services.template_gate import TemplateGate
 from handfast.services.verdict import Verdict
@@ -322,6 +324,7 @@ class Plane:
                         WhatIf(store, self._principals, decisions.log),
                         hooking.hooks,
                         runs,
+                        Revocations(registry.certificates, gateway, self._meter),
                     ),
                     body_limits=bulk_registration.BODY_LIMITS,
                 ),
@@ -495,7 +498,7 @@ class Plane:
             https_port=ready["https"]["port"],
             alpn=ready["alpn"],
             endpoint=ready["endpoint"],
-            endpoint_resolves=_resolves(ready["endpoint"]),
+            endpoint_resolves=resolves(ready["endpoint"]),
             account=ready["account"],
             region=settings.region,
             data_dir=settings.data_dir,
@@ -579,20 +582,13 @@ def _reveal_root_passphrase(passphrase: str) -> None:
     )
 
 
-def _resolves(name: str) -> bool:
-    try:
-        return bool(socket.getaddrinfo(name, None))
-    except OSError:
-        return False
-
-
 def implemented_operations() -> Mapping[str, Collection[str]]:
     """The names of the operations that have a handler, by model, read off the very tables that `serve` mounts."""
     nothing: Any = _Unbound()
     return {
         "iot": frozenset(build_handlers(*[nothing] * 5)),
         "iot-data": frozenset(DataHandlers(nothing).handlers()),
-        "handfast": frozenset(build_handfast_handlers(*[nothing] * 11)),
+        "handfast": frozenset(build_handfast_handlers(*[nothing] * 12)),
     }
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import TracebackType
 from typing import Protocol
 
 from handfast.core.identity.ids import CertificateId, Scope
@@ -230,6 +231,33 @@ class Requests(Protocol):
     def refuse(self, request: Request, why: Unanswered) -> Reply:
         """The reply to a request that is not looked at."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Sessions that were ended, and how long after the order the last of them was gone; 0.0 where there was none."""
+
+    sessions: int
+    worst_delay_s: float
+
+
+class Farewell(Protocol):
+    """A watch over the connections of one certificate, from `__enter__` on; the delay runs from when it was made."""
+
+    def __enter__(self) -> Farewell: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    def last_gone(self) -> Awaitable[Cut]:
+        """Every connection that was cut since `__enter__` is closed; one that does not flush in time is reset."""
+        ...
+
+
+class Farewells(Protocol):
+    """Downward: see connections go."""
+
+    def watch_principal(self, scope: Scope, certificate_id: CertificateId) -> Farewell: ...
 
 
 class DataPlane(Protocol):

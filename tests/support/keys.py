@@ -30,6 +30,7 @@ ACCOUNT = {
     "RegisterCertificates",
     "ReplayPolicy",
     "RetryProvisioningRun",
+    "RevokeCertificate",
     "RotateCertificate",
     "SetClaimLimits",
     "StartCheck",

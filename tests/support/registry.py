@@ -45,6 +45,7 @@ from handfast.core.identity.refusal import Refusal
 from handfast.core.provisioning.inputs import Bucket
 from handfast.core.provisioning.records import ProvisioningTemplateRecord, TemplateName, TemplateType
 from handfast.errors import CertificateInputError
+from handfast.gateway.farewells import Farewell, Farewells
 from handfast.hooks.runner import ThreadedHooks
 from handfast.ports import Cause, Change
 from handfast.ports.hooks import HookRunner
@@ -62,9 +63,11 @@ from handfast.services.provisioning_runs import ProvisioningRuns
 from handfast.services.registration_reports import ReportFiles, ReportLinks
 from handfast.services.registration_tasks import RegistrationTasks
 from handfast.services.registry import Registry
+from handfast.services.revocation import Revocations
 from handfast.services.template_gate import TemplateGate
 from handfast.services.what_if import WhatIf
 from handfast.storage.sql import SQLStore
+from handfast.telemetry.clock import SystemClock
 from handfast.telemetry.entropy import SystemEntropy
 from handfast.telemetry.metrics import PrometheusMeter
 
@@ -366,6 +369,13 @@ def registration_tasks(
     return RegistrationTasks(store, things, gate, registry.commit, entropy, clock, inputs, files, links)
 
 
+class NoSessions:
+    """`seam.Farewells` where nobody is connected."""
+
+    def watch_principal(self, scope: Scope, certificate_id: CertificateId) -> Farewell:
+        return Farewell(Farewells(), (scope, certificate_id), SystemClock())
+
+
 async def make_plane(
     store: SQLStore,
     issuer: Any = None,
@@ -411,5 +421,6 @@ async def make_plane(
         WhatIf(store, PrincipalCache(store, clock), None),
         hooks,
         ProvisioningRuns(store, FirstProvisioning(store, registry.provisioner, entropy)),
+        Revocations(registry.certificates, NoSessions(), PrometheusMeter()),
     )
     return Plane(store, registry, accounts, endpoints, refusals, notified, regions, handlers)

@@ -24,7 +24,7 @@ NOTHING: Any = _Unbound()
 MOUNTED = {
     "iot": build_handlers(*[NOTHING] * 5),
     "iot-data": DataHandlers(NOTHING).handlers(),
-    "handfast": build_handfast_handlers(*[NOTHING] * 11),
+    "handfast": build_handfast_handlers(*[NOTHING] * 12),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from handfast.cli.call import Call, calls_server
-from handfast.cli.connection import ServerAddress
+from handfast.cli.connection import ServerAddress, calling, handfast_api
 from handfast.cli.expiry import (
     CA,
     DEVICE,
@@ -148,8 +148,21 @@ def deactivate(call: Call, certificate_id: CertificateId) -> None:
 @cert_app.command("revoke")
 @calls_server()
 def revoke(call: Call, certificate_id: CertificateId) -> None:
-    """Refuse the device for good; deleting the certificate afterwards does not undo it."""
-    _set_status(call, certificate_id, "REVOKED")
+    """
+    Refuse the device for good; deleting the certificate afterwards does not undo it.
+
+    Answers when the last session is gone, with how many there were and how long that took; AWS tells neither.
+    """
+    server = call.server()
+    if server.is_aws:
+        _set_status(call, certificate_id, "REVOKED")
+        return
+    with calling(server):
+        receipt = handfast_api(server).revoke_certificate(certificateId=certificate_id)
+    receipt.pop("ResponseMetadata", None)
+    cut = receipt["sessionsCut"]
+    gone = f"{cut} session{'s' if cut != 1 else ''} cut, the last after {receipt['worstDelayMs']:.0f} ms"
+    call.answer(receipt, f"{receipt['certificateId']} is {receipt['status']}; {gone if cut else 'it had no session'}")
 
 
 @cert_app.command("delete")

@@ -25,6 +25,7 @@ from handfast.control.provisioning_runs import ProvisioningRunHandlers
 from handfast.control.provisioning_templates import ProvisioningTemplateHandlers
 from handfast.control.quotas import CallRates, limited
 from handfast.control.registration_tasks import RegistrationTaskHandlers
+from handfast.control.revocation import RevocationHandlers
 from handfast.control.rotations import RotationHandlers
 from handfast.control.tags import TagHandlers
 from handfast.control.thing_groups import ThingGroupHandlers
@@ -42,6 +43,7 @@ from handfast.services.hooks import Hooks
 from handfast.services.provisioning_runs import ProvisioningRuns
 from handfast.services.registration_tasks import RegistrationTasks
 from handfast.services.registry import Registry
+from handfast.services.revocation import Revocations
 from handfast.services.what_if import WhatIf
 
 
@@ -90,6 +92,7 @@ def build_handfast_handlers(
     what_if: WhatIf,
     hooks: Hooks,
     provisioning_runs: ProvisioningRuns,
+    revocations: Revocations,
 ) -> dict[str, Handler]:
     """The operations of /handfast/v1. Those on accounts and keys need the operator's key."""
     handlers = (
@@ -107,5 +110,6 @@ def build_handfast_handlers(
         | HookHandlers(hooks).handlers
         | ClaimHandlers(registry.claims).handlers
         | ProvisioningRunHandlers(provisioning_runs).handlers
+        | RevocationHandlers(revocations).handlers
     )
     return {name: answering(handler) for name, handler in handlers.items()}

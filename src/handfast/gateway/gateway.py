@@ -16,6 +16,7 @@ from handfast.core.mqtt.reasons import Code
 from handfast.core.topics.name import name_problem
 from handfast.gateway import awaiting
 from handfast.gateway.connection import MQTTConnection
+from handfast.gateway.farewells import Farewell, Farewells
 from handfast.gateway.keepalive import TICKS_PER_SECOND, Wheel, ticks
 from handfast.gateway.limits import GatewayLimits
 from handfast.gateway.messages import Message, forwarded_properties
@@ -63,6 +64,7 @@ class Gateway:
         "closing",
         "dirty",
         "explain",
+        "farewells",
         "identifying",
         "limits",
         "plane",
@@ -114,6 +116,7 @@ class Gateway:
         self._started_at = clock.monotonic()
         self._metered_at = 0
         self.closing = False
+        self.farewells = Farewells()
         self.sessions = {4: 0, 5: 0}  # open connections by Protocol Level
         self._lingering: set[MQTTConnection] = set()
         self._all_gone = asyncio.Event()
@@ -413,10 +416,15 @@ class Gateway:
             if connection.facts.certificate_id == certificate_id:
                 self.identifying[connection] = True
         live = list(self._principals.get((scope, certificate_id), ()))
+        self.farewells.cut((scope, certificate_id), live)
         for connection in live:
             connection.cut(Code.NOT_AUTHORIZED, reason)
         self.flush()
         return len(live)
+
+    def watch_principal(self, scope: Scope, certificate_id: CertificateId) -> Farewell:
+        """A watch over the certificate's connections, to be entered before they are cut."""
+        return Farewell(self.farewells, (scope, certificate_id), self.clock)
 
     async def publish(
         self, scope: Scope, topic: str, payload: bytes, *, qos: int, retain: bool, properties: bytes
@@ -520,6 +528,7 @@ class Gateway:
         """The transport is gone."""
         self.wheel.remove(connection)
         self._lingering.discard(connection)
+        self.farewells.gone(connection)
         if not self._lingering:
             self._all_gone.set()
 

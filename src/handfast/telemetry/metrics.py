@@ -88,6 +88,13 @@ METRICS: tuple[Metric, ...] = (
         labels=("reason",),
     ),
     Metric(
+        name="handfast_revocation_seconds",
+        kind=Kind.HISTOGRAM,
+        unit="seconds",
+        help="RevokeCertificate of a certificate with sessions, from the call to the end of the last of them.",
+        buckets=_SECONDS,
+    ),
+    Metric(
         name="handfast_mqtt_subscriptions",
         kind=Kind.GAUGE,
         unit="subscriptions",

@@ -233,7 +233,7 @@ def test_show_tells_a_certificate_and_its_transfer(handfast: CommandLine) -> Non
 
 @pytest.mark.parametrize(
     ("command", "before", "after"),
-    [("activate", INACTIVE, ACTIVE), ("deactivate", ACTIVE, INACTIVE), ("revoke", ACTIVE, REVOKED)],
+    [("activate", INACTIVE, ACTIVE), ("deactivate", ACTIVE, INACTIVE)],
 )
 def test_status_commands(handfast: CommandLine, command: str, before: Any, after: Any) -> None:
     register(handfast, status=before)
@@ -241,6 +241,15 @@ def test_status_commands(handfast: CommandLine, command: str, before: Any, after
     assert after == status_of(handfast)
     assert [f"PUT /certificates/{ID}"] == handfast.asked
     assert {"certificateId": ID, "status": after} == handfast.ok("cert", command, ID, "--json").json
+
+
+def test_revoke_answers_with_a_receipt(handfast: CommandLine) -> None:
+    register(handfast, status=ACTIVE)
+    ran = handfast.ok("cert", "revoke", ID, "--json")
+    assert {"certificateId": ID, "status": "REVOKED", "sessionsCut": 0, "worstDelayMs": 0.0} == ran.json
+    assert REVOKED == status_of(handfast)
+    assert [f"PUT /handfast/v1/certificates/{ID}/revocation"] == handfast.asked
+    assert [f"{ID} is REVOKED; it had no session"] == handfast.ok("cert", "revoke", ID).lines
 
 
 def test_delete_and_force(handfast: CommandLine) -> None:

@@ -1,0 +1,27 @@
+"""RevokeCertificate (/handfast/v1): revoked, and seen to be gone."""
+
+from __future__ import annotations
+
+from handfast.control.context import Handler, Result, cause_of, scope_of
+from handfast.core.identity.arns import fold_certificate_id
+from handfast.core.identity.caller import Caller
+from handfast.core.identity.records import CertificateStatus
+from handfast.services.revocation import Revocations
+
+
+class RevocationHandlers:
+    """Handlers by operation name in `handlers`. Each refuses the operator's key."""
+
+    def __init__(self, revocations: Revocations) -> None:
+        self._revocations = revocations
+        self.handlers: dict[str, Handler] = {"RevokeCertificate": self.revoke_certificate}
+
+    async def revoke_certificate(self, ctx: Caller, *, certificate_id: str) -> Result:
+        folded = fold_certificate_id(certificate_id)
+        cut = await self._revocations.revoke(scope_of(ctx), cause_of(ctx, "RevokeCertificate"), folded)
+        return {
+            "certificate_id": folded,
+            "status": CertificateStatus.REVOKED.value,
+            "sessions_cut": cut.sessions,
+            "worst_delay_ms": round(cut.worst_delay_s * 1000, 3),
+        }
