@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.compare import machine
+from benchmarks.compare import SCRATCH, machine
 from benchmarks.servers import HOST, REGION, Server, SetupError, handfast, open_for_json, prepare_folder
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -34,7 +34,7 @@ from handfast.core.mqtt.codec import MQTT_5, encode
 from handfast.core.mqtt.packets import Connect
 from handfast.wire.client import handfast_client, iot_client
 
-SCRATCH = Path("/tmp/handfast-revocation")
+
 TARGET_S = 1.0
 _LIMIT_S = 30.0
 _ALLOW = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "iot:*", "Resource": "*"}}
@@ -119,7 +119,7 @@ def percentile(values: list[float], share: float) -> float:
 
 def measure(devices: int, revoked: int) -> dict[str, Any]:
     """The figures, in milliseconds."""
-    folder = prepare_folder(SCRATCH)
+    folder = prepare_folder(SCRATCH / "revocation")
     server = handfast("handfast", folder / "server", folder / "none", {})
     server.start("0-1")
     try:
