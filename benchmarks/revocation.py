@@ -34,7 +34,6 @@ from handfast.core.mqtt.codec import MQTT_5, encode
 from handfast.core.mqtt.packets import Connect
 from handfast.wire.client import handfast_client, iot_client
 
-
 TARGET_S = 1.0
 _LIMIT_S = 30.0
 _ALLOW = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "iot:*", "Resource": "*"}}
