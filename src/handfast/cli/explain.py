@@ -41,7 +41,7 @@ def explain(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="[TRACE|CERTIFICATE_ID|SERIAL|CLIENT_ID|ADDRESS]",
+            metavar="[TRACE|CERTIFICATE_ID|SERIAL|CLIENT_ID|ADDRESS|REASON]",
             help="What to look for; without it the newest refusals.",
             show_default=False,
         ),

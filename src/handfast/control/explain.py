@@ -20,7 +20,7 @@ class Refusals(Protocol):
 
     def query(self, text: str, account_id: AccountId | None, limit: int) -> Sequence[Refusal]:
         """
-        The newest first. `text`: a trace id, certificateId, serial number, client id or address; empty: any.
+        The newest first. `text`: a trace id, certificateId, serial number, client id, address or reason; empty: any.
 
         With an account only what belongs to it; None, the operator, sees everything.
         """

@@ -19,8 +19,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from handfast.core.identity.ids import AccountId
-from handfast.core.identity.refusal import Reason, Refusal
+from handfast.core.identity.refusal import Reason, ReasonCode, Refusal
 from handfast.ports import Clock, Entropy
+from handfast.services.explanations import AWS_LOG_REASON
 from handfast.services.rates import Bucket, source_of
 
 log = logging.getLogger(__name__)
@@ -153,8 +154,9 @@ class RefusalLog:
         The newest first, at most `limit`.
 
         `text` is a trace id, certificateId (or the certificate's ARN), serial
-        number (hex with or without colons, or decimal), client id or address;
-        empty: any. With an account only what belongs to it; None, the
+        number (hex with or without colons, or decimal), client id, address (as
+        logs have it, with a port, too) or the code of a reason, ours or the one
+        that AWS IoT logs; empty: any. With an account only what belongs to it; None, the
         operator, sees everything.
         """
         for source in list(self._sources.values()):
@@ -270,7 +272,7 @@ class RefusalLog:
 class _Wanted:
     """A query, understood in every way that it can be meant."""
 
-    __slots__ = ("_address", "_certificate_id", "_serial", "_text")
+    __slots__ = ("_address", "_certificate_id", "_codes", "_serial", "_text")
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -278,6 +280,8 @@ class _Wanted:
         self._certificate_id = lowered.rpartition(":cert/")[2]
         self._address = _normal_address(text)
         self._serial = _serials(lowered)
+        code = text.upper()
+        self._codes = frozenset(each for each in ReasonCode if code in (each, AWS_LOG_REASON.get(each)))
 
     def matches(self, refusal: Refusal) -> bool:
         """Whether the refusal is about it."""
@@ -289,6 +293,7 @@ class _Wanted:
             or refusal.client_id == self._text
             or refusal.address == self._text
             or (refusal.serial_number is not None and refusal.serial_number in self._serial)
+            or any(reason.code in self._codes for reason in refusal.reasons)
             or (self._address is not None and _normal_address(refusal.address) == self._address)
         )
 
@@ -308,10 +313,14 @@ def _serials(text: str) -> frozenset[str]:
 
 
 def _normal_address(text: str) -> str | None:
-    try:
-        return str(ipaddress.ip_address(text.removeprefix("[").removesuffix("]")))
-    except ValueError:
-        return None
+    """One spelling of the address that `text` is: bare, in brackets, or with a port behind it."""
+    host, colon, port = text.rpartition(":")
+    for candidate in (text, host) if colon and port.isdecimal() else (text,):
+        try:
+            return str(ipaddress.ip_address(candidate.removeprefix("[").removesuffix("]")))
+        except ValueError:
+            continue
+    return None
 
 
 def _size(refusal: Refusal) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Sequence
 from typing import Any
@@ -62,13 +63,16 @@ def record(**options: Any) -> tuple[RefusalLog, FakeClock]:
     "query",
     [
         "trace-0", "TRACE-0", CERTIFICATE, CERTIFICATE.upper(), f"arn:aws:iot:r:1:cert/{CERTIFICATE}", "1ab",
-        "1AB", "01:AB", "serial=01AB", "0x1ab", "427", "lamp", " lamp ", "192.0.2.7", "",
+        "1AB", "01:AB", "serial=01AB", "0x1ab", "427", "lamp", " lamp ", "192.0.2.7", "192.0.2.7:50123",
+        "CERTIFICATE_INACTIVE", "certificate_inactive", "DEVICE_CERTIFICATE_INACTIVE", "",
     ],
 )  # fmt: skip
 def test_a_refusal_is_found_by_whatever_a_person_has_at_hand(query: str) -> None:
     log, _ = record()
     log.record(refusal())
-    log.record(refusal(1, certificate_id="cd" * 32, serial_number="2", client_id="LAMP", address="192.0.2.8"))
+    revoked = (Reason(ReasonCode.CERTIFICATE_REVOKED),)
+    other = refusal(1, certificate_id="cd" * 32, serial_number="2", client_id="LAMP", address="192.0.2.8")
+    log.record(dataclasses.replace(other, reasons=revoked))
     assert "trace-0" in [each.trace_id for each in log.query(query, None, 10)]
     assert query == "" or [0] == [int(each.trace_id[-1]) for each in log.query(query, None, 10)]
 
