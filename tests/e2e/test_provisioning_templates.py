@@ -8,7 +8,6 @@ from tests.support.registry import ROLE, TEMPLATE_BODY
 from tests.support.server import Server
 from tests.support.strict import INVALID, NOT_FOUND, body_of, own_ca, refused, register_ca, tenant
 
-HOOK = {"payloadVersion": "2020-04-01", "targetArn": "arn:aws:lambda:us-east-1:123456789012:function:gate"}
 CONFLICT = ("DeleteConflictException", 409)
 TAGS = [{"Key": "line", "Value": "one"}]
 
@@ -16,20 +15,21 @@ TAGS = [{"Key": "line", "Value": "one"}]
 def test_the_life_of_a_template(server: Server) -> None:
     side = tenant(server)
     iot = side.iot
+    hook = {"payloadVersion": "2020-04-01", "targetArn": f"arn:aws:lambda:us-east-1:{side.account}:function:gate"}
     made = iot.create_provisioning_template(
         templateName="fleet",
         description="Every lamp",
         templateBody=TEMPLATE_BODY,
         enabled=True,
         provisioningRoleArn=ROLE,
-        preProvisioningHook=HOOK,
+        preProvisioningHook=hook,
         tags=TAGS,
     )
     arn = side.arn("fleet", "provisioningtemplate")
     assert {"templateArn": arn, "templateName": "fleet", "defaultVersionId": 1} == body_of(made)
     assert TAGS == iot.list_tags_for_resource(resourceArn=arn)["tags"]
     found = iot.describe_provisioning_template(templateName="fleet")
-    expected = {"type": "FLEET_PROVISIONING", "enabled": True, "preProvisioningHook": HOOK, "defaultVersionId": 1}
+    expected = {"type": "FLEET_PROVISIONING", "enabled": True, "preProvisioningHook": hook, "defaultVersionId": 1}
     assert expected.items() <= found.items()
     assert TEMPLATE_BODY == found["templateBody"]
 
