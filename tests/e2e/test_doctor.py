@@ -218,6 +218,14 @@ def test_an_expired_certificate(doctor: Doctor, folder: Path) -> None:
     assert "FAIL" == said.states["MQTT CONNECT"]
 
 
+def test_a_certificate_whose_key_is_too_weak(doctor: Doctor, folder: Path) -> None:
+    said = doctor.of(_files(folder, self_signed(key=private_key("rsa1024")), doctor.server))
+    assert "certificate" == said.failed["name"]
+    assert "2048" in said.failed["why"]
+    assert "FAIL" == said.states["TLS client"]
+    assert "MQTT CONNECT" in said.json["notExamined"]
+
+
 # --- registry and policy
 
 

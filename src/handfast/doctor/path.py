@@ -166,12 +166,18 @@ def _handshake(
     report: Report, target: Target, device: Device, address: str, raw: socket.socket
 ) -> ssl.SSLSocket | None:
     """A connection on which both sides have shown who they are."""
-    context = ssl.create_default_context(cafile=str(device.roots) if device.roots is not None else None)
+    try:
+        context = ssl.create_default_context(cafile=str(device.roots) if device.roots is not None else None)
+        if device.certificate is not None and device.key is not None:
+            context.load_cert_chain(device.certificate, device.key, password=_no_passphrase)
+    except OSError as error:  # ssl.SSLError is one
+        said = str(getattr(error, "reason", None) or error.strerror or error)
+        why = "OpenSSL, which most devices use as well, does not take the certificate, its key or the roots."
+        report.add(fail("TLS client", said, why, "Use an RSA key of at least 2048 bits, or EC on P-256; PEM files."))
+        return None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if target.port == 443:
         context.set_alpn_protocols([MQTT_ALPN])
-    if device.certificate is not None and device.key is not None:
-        context.load_cert_chain(device.certificate, device.key, password=_no_passphrase)
     try:
         tls = context.wrap_socket(raw, server_hostname=target.name)
     except ssl.SSLCertVerificationError as error:
