@@ -277,6 +277,7 @@ class Plane:
             entropy=self._entropy,
             meter=self._meter,
             notify=self._notify,
+            recorder=recorder,
             stack=stack,
             hooks=hooking.pre_provisioning,
             providers=hooking.certificate_providers,

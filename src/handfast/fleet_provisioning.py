@@ -10,6 +10,7 @@ from handfast.services.certificates import Issuer
 from handfast.services.commit import Committer
 from handfast.services.fleet import FleetProvisioning, Hooks, Providers
 from handfast.services.provisioner import Provisioner
+from handfast.services.recording import Recorder
 from handfast.services.unclaimed import UnclaimedSweeper
 
 
@@ -23,6 +24,7 @@ def start_fleet_provisioning(
     entropy: Entropy,
     meter: Meter,
     notify: Notify,
+    recorder: Recorder,
     stack: AsyncExitStack,
     hooks: Hooks | None = None,
     providers: Providers | None = None,
@@ -40,6 +42,7 @@ def start_fleet_provisioning(
         entropy=entropy,
         meter=meter,
         commit=commit,
+        recorder=recorder,
         hooks=hooks,
         providers=providers,
     )

@@ -181,7 +181,9 @@ _TEXTS: dict[ReasonCode, tuple[str, str]] = {
     ),
     _CODES.CERTIFICATE_PENDING_ACTIVATION: (
         "The certificate is registered but was never activated (PENDING_ACTIVATION).",
-        "Activate it: `aws iot update-certificate --certificate-id {certificate_id} --new-status ACTIVE`.",
+        "If fleet provisioning made it, let the device finish that (its request on "
+        "$aws/provisioning-templates/NAME/provision/json): activating it by hand goes round the template and its hook. "
+        "Else activate it: `aws iot update-certificate --certificate-id {certificate_id} --new-status ACTIVE`.",
     ),
     _CODES.CERTIFICATE_EXPIRED: (
         "The certificate's validity is over (notAfter has passed).",
@@ -209,7 +211,7 @@ _TEXTS: dict[ReasonCode, tuple[str, str]] = {
         "registers by itself signed it; the connection is closed, and the device may come back.",
         "Activate it (`aws iot update-certificate --certificate-id {certificate_id} --new-status ACTIVE`) and attach a "
         "policy (`aws iot attach-policy --policy-name NAME --target "
-        "arn:aws:iot:{region}:{account}:cert/{certificate_id}`), or let a rule do so on "
+        "arn:aws:iot:{region}:{account}:cert/{certificate_id}`), or let a subscriber do so that hears of "
         "$aws/events/certificates/registered/#. A provisioning template on the CA does both at the first connection.",
     ),
     _CODES.CERTIFICATE_JUST_PROVISIONED: (
@@ -220,8 +222,17 @@ _TEXTS: dict[ReasonCode, tuple[str, str]] = {
     _CODES.PROVISIONING_FAILED: (
         "The template of the CA that signed the certificate could not be carried out for this device; the detail says "
         "which resource failed and why. The certificate stays PENDING_ACTIVATION.",
-        "See `handfast provisioning runs --certificate {certificate_id}`, put right what it names, and let the device "
-        "connect again, or `handfast provisioning retry {certificate_id}`.",
+        "See `handfast provisioning runs --certificate {certificate_id}` and put right what it names. An "
+        "AWS::IoT::Certificate parameter that cannot be resolved is a field that the certificate's subject lacks: give "
+        "the parameter a Default, or issue the certificate again. Then let the device connect again, or "
+        "`handfast provisioning retry {certificate_id}`.",
+    ),
+    _CODES.FLEET_REQUEST_REJECTED: (
+        "A request of fleet provisioning was rejected; the detail has the error code and the message that the device "
+        "got on …/rejected. The connection goes on.",
+        "Put right what the message names: the claim's policy and limits (`handfast claim show {certificate_id}`), the "
+        "template (is it enabled? `aws iot describe-provisioning-template`), its hook (`handfast hook list`), or what "
+        "the device sends.",
     ),
     _CODES.FIRST_CONNECTION_OVER_HTTPS: (
         "A registered CA vouches for the certificate, but devices are registered at their first MQTT connection only.",

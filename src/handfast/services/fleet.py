@@ -18,6 +18,7 @@ from handfast.core.identity.arns import certificate_arn
 from handfast.core.identity.ids import CertificateId, Scope
 from handfast.core.identity.lifecycle import CertificateEvent, next_status
 from handfast.core.identity.records import CertificateMode
+from handfast.core.identity.refusal import Reason, ReasonCode, Stage
 from handfast.core.pki.pem import read_certificate
 from handfast.core.provisioning.builtin import ID, with_certificate
 from handfast.core.provisioning.fleet import (
@@ -57,6 +58,7 @@ from handfast.services.certificates import Issuer, new_record
 from handfast.services.commit import Committer
 from handfast.services.pace import Pace
 from handfast.services.payloads import parameters_member, read_payload, text_member, write_payload
+from handfast.services.recording import Recorder
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +145,7 @@ class FleetProvisioning:
         entropy: Entropy,
         meter: Meter,
         commit: Committer,
+        recorder: Recorder,
         hooks: Hooks | None = None,
         providers: Providers | None = None,
     ) -> None:
@@ -153,6 +156,7 @@ class FleetProvisioning:
         self._entropy = entropy
         self._meter = meter
         self._commit = commit
+        self._recorder = recorder
         self._hooks = hooks
         self._providers = providers
         self._pace = Pace()
@@ -199,17 +203,17 @@ class FleetProvisioning:
 
     def _rejected(self, request: Request, rejected: Rejected) -> Reply:
         self._count(request, rejected.code.value)
-        if rejected.code is not RejectionCode.THROTTLED:
-            log.info(
-                "provisioning request rejected",
-                extra={
-                    "operation": request.wanted.kind.value,
-                    "error": rejected.code.value,
-                    "claim": request.certificate_id,
-                    "template": request.wanted.template_name,
-                    "address": request.address,
-                },
-            )
+        # Found by the claim, the client id or the address; bounded as every record of a refusal is.
+        self._recorder.record(
+            Stage.PUBLISH,
+            (Reason(ReasonCode.FLEET_REQUEST_REJECTED, f"{rejected.code}: {rejected}"),),
+            None,
+            request.scope,
+            certificate_id=request.certificate_id,
+            address=request.address,
+            client_id=request.client_id,
+            resource=request.topic,
+        )
         return Reply(f"{request.topic}/rejected", write_payload(rejected.payload, request.wanted.format))
 
     def _count(self, request: Request, outcome: str) -> None:

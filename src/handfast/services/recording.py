@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from cryptography import x509
 
-from handfast.core.identity.ids import AccountId, Scope
+from handfast.core.identity.ids import AccountId, CertificateId, Scope
 from handfast.core.identity.refusal import Reason, Refusal, Stage
 from handfast.core.pki import names
 from handfast.ports import Clock, RefusalSink
@@ -43,6 +43,7 @@ class Recorder:
         scope: Scope | None,
         *,
         account: AccountId | None = None,
+        certificate_id: CertificateId | None = None,
         address: str = "",
         client_id: str | None = None,
         resource: str | None = None,
@@ -54,6 +55,7 @@ class Recorder:
 
         `scope` says whose it is, or `account` alone where the region is not
         known; None belongs to the operator. `trace_id` joins it to another one.
+        `certificate_id` says whose certificate it was where there are no `facts`.
         """
         trace = trace_id if trace_id is not None else self._sink.trace_id()
         source = address or (facts.peer_address if facts is not None else "")
@@ -72,7 +74,7 @@ class Recorder:
                 region=scope.region if scope is not None else None,
                 sni=_bounded(facts.sni, 256) if facts is not None and facts.sni is not None else None,
                 alpn=_bounded(facts.alpn, 256) if facts is not None and facts.alpn is not None else None,
-                certificate_id=facts.certificate_id or None if facts is not None else None,
+                certificate_id=facts.certificate_id or None if facts is not None else certificate_id,
                 serial_number=serial,
                 client_id=_bounded(client_id, 256) if client_id is not None else None,
                 resource=_bounded(resource) if resource is not None else None,

@@ -33,6 +33,7 @@ from tests.support.registry import (
 
 from handfast.core.identity.ids import CertificateId, Scope, ThingName
 from handfast.core.identity.records import CertificateRecord, CertificateStatus, ThingPrincipalType
+from handfast.core.identity.refusal import ReasonCode
 from handfast.core.provisioning.fleet import (
     STATUS_CODES,
     TOKEN_LIFE,
@@ -56,6 +57,8 @@ from handfast.services import fleet
 from handfast.services.commit import Committer
 from handfast.services.fleet import FleetProvisioning
 from handfast.services.provisioner import Provisioner
+from handfast.services.recording import Recorder
+from handfast.services.refusals import RefusalLog
 from handfast.services.template_gate import TemplateGate
 from handfast.services.unclaimed import MAX_WAIT_S, UnclaimedSweeper
 from handfast.storage.sql import SQLStore
@@ -127,6 +130,7 @@ class World:
         self.providers: Providers | None = None
         self.notified: list[Change] = []
         self.waiting = True
+        self.refusals = RefusalLog(self.clock, self.entropy)
 
     def service(self) -> FleetProvisioning:
         commit = Committer(self.notify)
@@ -138,6 +142,7 @@ class World:
             entropy=self.entropy,
             meter=self.meter,
             commit=commit,
+            recorder=Recorder(self.refusals, self.clock),
             hooks=self.hooks,
             providers=self.providers,
         )
@@ -505,7 +510,13 @@ async def test_a_hook_that_does_not_say_yes_denies(world: World, error: Exceptio
         world.hooks.error = error
     made = await world.create()
     members = {"certificateOwnershipToken": made["certificateOwnershipToken"], "parameters": {"Serial": "lamp"}}
-    assert (403, "AccessDenied") == rejected(await world.ask(PROVISION.replace("fleet", "gated"), members))
+    topic = PROVISION.replace("fleet", "gated")
+    assert (403, "AccessDenied") == rejected(await world.ask(topic, members))
+    (refusal,) = world.refusals.query(str(CLAIM), SCOPE.account, 10)
+    (reason,) = refusal.reasons
+    assert (ReasonCode.FLEET_REQUEST_REJECTED, topic) == (reason.code, refusal.resource)
+    assert reason.detail.startswith("AccessDenied: ")
+    assert made["certificateOwnershipToken"] not in str(refusal)
     record = await world.certificate(made["certificateId"])
     assert record is not None
     assert S.PENDING_ACTIVATION is record.status
