@@ -49,7 +49,7 @@ class Pinger:
     """A device on its connection; `times` are the answers' delays in milliseconds, in order."""
 
     def __init__(self, server: Server, data_dir: Path, facts: dict[str, str], folder: Path) -> None:
-        key_id, secret = _credentials(data_dir, "default")
+        key_id, secret = credentials(data_dir, "default")
         iot = iot_client(facts["api"], "us-east-1", key_id, secret)
         made = iot.create_keys_and_certificate(setAsActive=True)
         iot.create_policy(policyName="pinger", policyDocument=json.dumps(_ALLOW))
@@ -88,7 +88,8 @@ class Pinger:
         self._socket.close()
 
 
-def _credentials(data_dir: Path, profile: str) -> tuple[str, str]:
+def credentials(data_dir: Path, profile: str) -> tuple[str, str]:
+    """Access key id and secret of a profile."""
     import configparser
 
     parser = configparser.ConfigParser()
@@ -98,7 +99,7 @@ def _credentials(data_dir: Path, profile: str) -> tuple[str, str]:
 
 def _another_account(facts: dict[str, str], data_dir: Path, home: Path) -> dict[str, str]:
     """The environment in which the command works in a new, empty account."""
-    operator = handfast_client(facts["api"], "us-east-1", *_credentials(data_dir, "handfast-operator"))
+    operator = handfast_client(facts["api"], "us-east-1", *credentials(data_dir, "handfast-operator"))
     key = operator.create_access_key(accountId=operator.create_account()["accountId"])
     return {
         "AWS_ACCESS_KEY_ID": key["accessKeyId"],
@@ -115,7 +116,8 @@ def _children_used_s(pid: int) -> float:
     return sum(used_s(int(child)) for child in children)
 
 
-def _percentile(values: list[float], part: float) -> float:
+def percentile(values: list[float], part: float) -> float:
+    """The value below which that part of them lies."""
     return sorted(values)[min(len(values) - 1, int(len(values) * part))]
 
 
@@ -176,7 +178,7 @@ def main() -> int:
     for name, seconds in zip(("server", "verifier", "command"), zip(*work, strict=True), strict=True):
         print(f"CPU ms per certificate, {name:8} {statistics.median(seconds) / arguments.count * 1000:6.2f}")
     for name, times in (("before", before), ("during", during)):
-        parts = ", ".join(f"p{part * 100:g} {_percentile(times, part):.2f}" for part in (0.5, 0.99, 0.999))
+        parts = ", ".join(f"p{part * 100:g} {percentile(times, part):.2f}" for part in (0.5, 0.99, 0.999))
         print(f"ping in ms, {name} the import  {parts}, worst {max(times):.2f} ({len(times):,} pings)")
     print(f"cores that others kept busy: {statistics.median(others):.2f} (above 0.15, the rate is theirs as well)")
     return 0 if rate >= TARGET_PER_S else 1

@@ -1,7 +1,8 @@
 /*
  * loadgen: a measured load for an MQTT broker that asks for client certificates.
  *
- *   connect   COUNT full handshakes with CONNECT and CONNACK, then DISCONNECT; nothing is resumed
+ *   connect   COUNT full handshakes with CONNECT and CONNACK, then DISCONNECT; nothing is resumed;
+ *             with --retry whoever is refused comes back after a second or two until all were let in
  *   pub       PAIRS publishers, each with one subscriber of its own
  *   fanout    one publisher, SUBS subscribers
  *   idle      COUNT connections that stay open: resident memory of the server for each
@@ -64,7 +65,7 @@ static struct {
     int port, mqtt, qos, server_pid;
     long count, concurrency, pairs, window, payload, subs, first;
     double seconds, warmup, hold, limit;
-    bool coalesce;
+    bool coalesce, retry;
 } opt = {
     .host = "127.0.0.1", .tls = "1.3", .port = 8883, .mqtt = 4, .count = 1000, .concurrency = 20, .pairs = 20,
     .window = 20, .payload = 100, .subs = 100, .seconds = 3, .warmup = 0.5, .hold = 1, .limit = 60,
@@ -246,6 +247,19 @@ static void close_link(struct link *l) {
     l->writing = false;
 }
 
+/* Identities that come back, in the order in which they were refused. */
+static struct {
+    const struct identity *who;
+    uint64_t due_ns;
+} *again;
+static size_t again_first, again_count;
+
+static void come_back(const struct identity *who) {
+    size_t at = (again_first + again_count++) % (size_t)opt.count;
+    again[at].who = who;
+    again[at].due_ns = now_ns + 1000000000ull + (uint64_t)(rand() % 1000) * 1000000ull;
+}
+
 static void fail_link(struct link *l, const char *what) {
     if (tally.failed++ < 3) {
         unsigned long error = ERR_peek_last_error();
@@ -253,8 +267,11 @@ static void fail_link(struct link *l, const char *what) {
                 error ? ERR_reason_error_string(error) : "");
     }
     ERR_clear_error();
+    bool refused = l->phase != CLOSED && l->phase != READY;
     close_link(l);
-    if (opt.mode != MODE_CONNECT || tally.failed > 50) broken = true;
+    if (opt.retry && refused)
+        come_back(l->who);
+    else if (opt.mode != MODE_CONNECT || tally.failed > 50) broken = true;
 }
 
 static void watch(struct link *l, int operation, uint32_t events) {
@@ -712,7 +729,7 @@ static void report_rate(struct reading from, struct reading to, uint64_t work) {
 }
 
 static int report_tail(uint64_t lost) {
-    bool bad = broken || tally.failed > 0 || tally.unexpected > 0 || tally.resumed > 0 || (opt.qos > 0 && lost > 0);
+    bool bad = broken || (tally.failed > 0 && !opt.retry) || (opt.mode == MODE_CONNECT && lost > 0) || tally.unexpected > 0 || tally.resumed > 0 || (opt.qos > 0 && lost > 0);
     printf(", \"lost\": %lu, \"duplicated\": %lu, \"reordered\": %lu, \"unexpected\": %lu, \"failed\": %lu, "
            "\"resumed\": %lu, \"ok\": %s}\n",
            lost, tally.duplicated, tally.reordered, tally.unexpected, tally.failed, tally.resumed,
@@ -722,10 +739,22 @@ static int report_tail(uint64_t lost) {
 
 static int run_connect(void) {
     struct reading from = read_meters();
-    while (tally.begun < opt.count || tally.opening > 0) {
-        for (size_t i = 0; i < link_count && tally.begun < opt.count; i++)
-            if (links[i].phase == CLOSED)
-                begin(&links[i], &identities[(size_t)(opt.first + tally.begun) % identity_count]);
+    long fresh = 0;
+    if (opt.retry) again = need(calloc((size_t)opt.count, sizeof *again));
+    while (fresh < opt.count || again_count > 0 || tally.opening > 0) {
+        for (size_t i = 0; i < link_count; i++) {
+            if (links[i].phase != CLOSED) continue;
+            if (fresh < opt.count) {
+                begin(&links[i], &identities[(size_t)(opt.first + fresh++) % identity_count]);
+            } else if (again_count > 0 && again[again_first].due_ns <= now_ns) {
+                const struct identity *who = again[again_first].who;
+                again_first = (again_first + 1) % (size_t)opt.count;
+                again_count--;
+                begin(&links[i], who);
+            } else {
+                break;
+            }
+        }
         turn(50);
         if (broken || over_limit()) break;
     }
@@ -734,7 +763,7 @@ static int run_connect(void) {
     to.server_cpu_s = server_cpu_s();
     report_head();
     report_rate(from, to, tally.connected);
-    return report_tail(0);
+    return report_tail((uint64_t)opt.count - tally.connected);
 }
 
 static int run_streams(void) {
@@ -894,6 +923,7 @@ static const char usage[] =
     "  --payload N               bytes (100)\n"
     "  --seconds S --warmup S    measured; before that (3, 0.5)\n"
     "  --hold S                  idle: how long before memory is read (1)\n"
+    "  --retry                   connect: who is refused comes back until all were let in\n"
     "  --coalesce                packets of one turn in one TLS record\n"
     "  --server-pid PID          whose CPU time and memory to read\n"
     "  --limit S                 give up after (60)\n";
@@ -908,13 +938,14 @@ static double number(const char *flag, const char *text, double least, double mo
 
 static void parse(int argc, char **argv) {
     enum { HOST, PORT, SNI, CA, DIRECTORY, FIRST, TLSV, MQTT, COUNT, CONCURRENCY, PAIRS, SUBS, QOS, WINDOW, PAYLOAD,
-           SECONDS, WARMUP, HOLD, COALESCE, PID, LIMIT, HELP };
+           SECONDS, WARMUP, HOLD, COALESCE, RETRY, PID, LIMIT, HELP };
     static const struct option flags[] = {
         {"host", 1, 0, HOST}, {"port", 1, 0, PORT}, {"sni", 1, 0, SNI}, {"ca", 1, 0, CA},
         {"cert-dir", 1, 0, DIRECTORY}, {"first", 1, 0, FIRST}, {"tls", 1, 0, TLSV}, {"mqtt", 1, 0, MQTT},
         {"count", 1, 0, COUNT}, {"concurrency", 1, 0, CONCURRENCY}, {"pairs", 1, 0, PAIRS}, {"subs", 1, 0, SUBS},
         {"qos", 1, 0, QOS}, {"window", 1, 0, WINDOW}, {"payload", 1, 0, PAYLOAD}, {"seconds", 1, 0, SECONDS},
-        {"warmup", 1, 0, WARMUP}, {"hold", 1, 0, HOLD}, {"coalesce", 0, 0, COALESCE}, {"server-pid", 1, 0, PID},
+        {"warmup", 1, 0, WARMUP}, {"hold", 1, 0, HOLD}, {"coalesce", 0, 0, COALESCE}, {"retry", 0, 0, RETRY},
+        {"server-pid", 1, 0, PID},
         {"limit", 1, 0, LIMIT}, {"help", 0, 0, HELP}, {0, 0, 0, 0}};
     int found = -1, which = 0;
     for (int i = 0; argc > 1 && i < 4; i++)
@@ -937,7 +968,7 @@ static void parse(int argc, char **argv) {
         case TLSV: opt.tls = NUMBER(1.2, 1.3) < 1.25 ? "1.2" : "1.3"; break;
         case MQTT: opt.mqtt = (int)NUMBER(4, 5); break;
         case COUNT: opt.count = (long)NUMBER(1, MAX_CONNECTIONS); break;
-        case CONCURRENCY: opt.concurrency = (long)NUMBER(1, 1000); break;
+        case CONCURRENCY: opt.concurrency = (long)NUMBER(1, 10000); break;
         case PAIRS: opt.pairs = (long)NUMBER(1, MAX_STREAMS); break;
         case SUBS: opt.subs = (long)NUMBER(1, MAX_STREAMS); break;
         case QOS: opt.qos = (int)NUMBER(0, 1); break;
@@ -947,6 +978,7 @@ static void parse(int argc, char **argv) {
         case WARMUP: opt.warmup = NUMBER(0, MAX_SECONDS); break;
         case HOLD: opt.hold = NUMBER(0.1, MAX_SECONDS); break;
         case COALESCE: opt.coalesce = true; break;
+        case RETRY: opt.retry = true; break;
         case PID: opt.server_pid = (int)NUMBER(1, 1 << 22); break;
         case LIMIT: opt.limit = NUMBER(1, 600); break;
         case HELP: fputs(usage, stdout); exit(0);
@@ -954,7 +986,7 @@ static void parse(int argc, char **argv) {
         }
 #undef NUMBER
     }
-    if (optind < argc || opt.ca == NULL || opt.cert_dir == NULL) {
+    if (optind < argc || opt.ca == NULL || opt.cert_dir == NULL || (opt.retry && opt.mode != MODE_CONNECT)) {
         fputs(usage, stderr);
         exit(2);
     }

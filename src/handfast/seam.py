@@ -77,6 +77,7 @@ class Awaiting:
     certificate_id: CertificateId
     domain_name: str
     ca_certificate_id: CertificateId
+    registered: bool = False  # by an earlier connection; False says nothing about what happened since
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from handfast.core.identity.just_in_time import failed_event, registered_event
 from handfast.core.identity.lifecycle import CertificateEvent, next_status
 from handfast.core.identity.records import CACertificateRecord, CertificateRecord, CertificateStatus
 from handfast.core.identity.refusal import Reason, ReasonCode
-from handfast.core.pki.pem import ParsedCertificate, read_certificate_der
+from handfast.core.pki.pem import ParsedCertificate
 from handfast.core.provisioning.runs import ProvisioningRun, RunOutcome
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Clock, Entropy, Notify, Store
@@ -39,7 +39,7 @@ Key = tuple[Scope, CertificateId]
 MAX_CERTIFICATES = 50_000
 """Certificates whose last attempt is remembered."""
 MAX_SOURCES = 20_000
-MAX_UNDER_WAY = 32
+MAX_UNDER_WAY = 16
 """Attempts that are in the store together: they share its commits, and come back to the loop in one turn."""
 RECOUNT_S = 10.0
 OPERATION = "RegisterJustInTime"
@@ -149,7 +149,7 @@ class JustInTime:
         if facts.listener is not ListenerKind.MQTT:
             text = f"CA certificate {ca.certificate_id} vouches for it; devices are registered over MQTT only"
             return (Reason(ReasonCode.FIRST_CONNECTION_OVER_HTTPS, text),)
-        return Awaiting(scope, facts.certificate_id, domain_name, ca.certificate_id)
+        return Awaiting(scope, facts.certificate_id, domain_name, ca.certificate_id, registered=principal is not None)
 
     async def why_not(self, scope: Scope, der: bytes) -> tuple[Reason, ...]:
         """For the record: the CA that signed the certificate is registered in the scope and takes nothing in."""
@@ -201,7 +201,8 @@ class JustInTime:
             ca = self._vouching.ca(scope, awaiting.ca_certificate_id)
             if ca is None:
                 return _Outcome((_conflict_reason("ca"),))
-            known = await self._store.certificate(scope, certificate_id)
+            # One that was not registered at the handshake is taken for that: the transaction finds out.
+            known = await self._store.certificate(scope, certificate_id) if awaiting.registered else None
             if known is not None and not _waits(known, ca):
                 return _Outcome()  # activated, or something else, in the meantime: the registry decides
             if ca.registration_config is not None:
@@ -215,7 +216,7 @@ class JustInTime:
     async def _provision(self, facts: TLSFacts, ca: CACertificateRecord, known: CertificateRecord | None) -> _Outcome:
         if self._provisioning is None:
             raise RuntimeError(f"CA certificate {ca.certificate_id} has a template that nobody carries out")
-        parsed = read_certificate_der(facts.certificate_der)
+        parsed = self._vouching.read(facts)
         cause = self._cause(ca.scope, facts, PROVISIONING)
         record = self._record(parsed, ca, cause) if known is None else None
         run = await self._provisioning.run(ca, parsed, cause, register=record)
@@ -264,7 +265,7 @@ class JustInTime:
         if await self._full(ca):
             text = f"{self._limits.waiting} certificates under CA certificate {ca.certificate_id} wait for activation"
             return _Outcome((Reason(ReasonCode.LIMIT_EXCEEDED, text),))
-        parsed = read_certificate_der(facts.certificate_der)
+        parsed = self._vouching.read(facts)
         cause = self._cause(ca.scope, facts, OPERATION)
         record = self._record(parsed, ca, cause)
         change = Change(ChangeKind.CERTIFICATE, record.scope, record.certificate_id)

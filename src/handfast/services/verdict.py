@@ -258,6 +258,8 @@ class Verdict:
         principal = await self._load((scope, facts.certificate_id))
         if principal is None:
             return await self._refuse_unregistered(place, facts, ())
+        if principal.broken_rules is None:
+            principal.broken_rules = ()  # a CA vouches only for a certificate that breaks none
         return self._admit(principal, place, facts) or self._refuse_certificate(principal, scope, facts)
 
     def _naming(self, facts: TLSFacts) -> tuple[_Naming, str, Scope | None]:

@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 MAX_CANDIDATES = 16
 """CAs of one name in one scope whose key is tried for one certificate; the registry takes ten of a subject."""
 MAX_ANSWERS = 20_000
+MAX_READ = 1_024
+"""Certificates that were read at the handshake and are read again, if at all, a moment later."""
+_NOT_SIGNED = {"chain_name", "chain_signature"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +79,7 @@ class Vouching:
         self._cas: dict[tuple[Scope, CertificateId], _CA] = {}
         self._by_subject: dict[tuple[Scope, str], dict[CertificateId, _CA]] = {}
         self._answers: dict[tuple[Scope, CertificateId], _Answer] = {}
+        self._read: dict[CertificateId, ParsedCertificate] = {}
         self._generation = 0
         self._reloads = 0
         self._tickets = itertools.count(1)
@@ -122,19 +126,37 @@ class Vouching:
         answer = self._answers.get(key)
         if answer is None:
             generation = self._generation
-            try:
-                parsed = read_certificate_der(facts.certificate_der)
-            except CertificateInputError as error:
-                return (Reason(ReasonCode.CERTIFICATE_KEY_REFUSED, f"it cannot be read strictly: {error}"),)
-            candidates = self._by_subject.get((scope, name_digest(parsed.cert.issuer)))
+            candidates = self._candidates(scope, facts.certificate_der)
             if not candidates:
                 return ()  # cheap, and the peer's certificate leaves nothing behind here
+            try:
+                parsed = self.read(facts)
+            except CertificateInputError as error:
+                return (Reason(ReasonCode.CERTIFICATE_KEY_REFUSED, f"it cannot be read strictly: {error}"),)
             answer = await _judge(parsed, list(candidates.values()))
             if generation == self._generation:
                 if len(self._answers) >= MAX_ANSWERS:
                     self._answers.pop(next(iter(self._answers)))
                 self._answers[key] = answer
         return self._decide(answer)
+
+    def _candidates(self, scope: Scope, der: bytes) -> dict[CertificateId, _CA]:
+        """The CAs that bear the name of its issuer."""
+        try:
+            issuer = x509.load_der_x509_certificate(der).issuer
+            return self._by_subject.get((scope, name_digest(issuer)), {}) if self._by_subject else {}
+        except Exception:  # whatever the parser finds wrong with a peer's certificate: nobody signed it
+            return {}
+
+    def read(self, facts: TLSFacts) -> ParsedCertificate:
+        """The certificate, read strictly; CertificateInputError where it cannot be."""
+        parsed = self._read.pop(facts.certificate_id, None)
+        if parsed is None:
+            parsed = read_certificate_der(facts.certificate_der)
+            if len(self._read) >= MAX_READ:
+                self._read.pop(next(iter(self._read)))
+            self._read[facts.certificate_id] = parsed
+        return parsed
 
     async def why_not(self, scope: Scope, der: bytes) -> tuple[Reason, ...]:
         """For the record: a CA registered in the scope signed it, and takes nothing in. Reads the store."""
@@ -246,8 +268,9 @@ async def _judge(parsed: ParsedCertificate, candidates: Sequence[_CA]) -> _Answe
     leaf = parsed.cert
     signers: list[_Signer] = []
     for ca in candidates[:MAX_CANDIDATES]:
-        if signed_by(leaf, ca.cert):
-            signers.append(_Signer(ca, link_refusals(leaf, ca.cert)))
+        broken_link = link_refusals(leaf, ca.cert)
+        if not _NOT_SIGNED & {rule.rule for rule in broken_link}:
+            signers.append(_Signer(ca, broken_link))
         if len(candidates) > 1:
             await asyncio.sleep(0)
     broken = (*keys.refusals(leaf), *_device_refusals(leaf)) if signers else ()

@@ -33,6 +33,7 @@ from handfast.tls.contexts import ALPN_CUSTOM_AUTH, ALPN_HTTP11, ALPN_HTTPS, ALP
 from handfast.tls.deadlines import Deadlines
 from handfast.tls.engine import DONE, FAILED, Engine
 from handfast.tls.failures import classify
+from handfast.tls.pacing import Pace
 from handfast.tls.proxy_protocol import Malformed, Proxies, ProxyHeaderReader
 from handfast.tls.transport import LINGER_S, TLSTransport, Turn
 
@@ -136,6 +137,7 @@ class DoorFactory:
         self.policy = contexts.policy.on_alpn_port if listener is ListenerKind.ALPN else contexts.policy
         self.loop = loop or asyncio.get_running_loop()
         self.turn = Turn(self.loop)
+        self.pace = Pace(self.loop)
         self.hello_deadlines: Deadlines[Door] = Deadlines(self.loop, self.limits.hello_timeout_s, Door.hello_expired)
         self.handshake_deadlines: Deadlines[Door] = Deadlines(
             self.loop, self.limits.handshake_timeout_s, Door.handshake_expired
@@ -175,9 +177,11 @@ class Door(asyncio.Protocol):
         "_engine",
         "_factory",
         "_fed",
+        "_held",
         "_hello",
         "_kind",
         "_local",
+        "_next",
         "_peer",
         "_proxy",
         "_quiet",
@@ -200,6 +204,8 @@ class Door(asyncio.Protocol):
         self._kind = ""
         self._selected: str | None = None
         self._fed = 0
+        self._next: tuple[bytes, bool] | None = None  # what the handshake goes on with when it is its turn
+        self._held = b""  # what came behind that
 
     # --- HELLO ---------------------------------------------------------------------------------------------------
 
@@ -276,6 +282,11 @@ class Door(asyncio.Protocol):
             self.data_received(header.rest)
 
     def data_received(self, data: bytes) -> None:
+        if self._next is not None:
+            if not self._held and self._raw is not None:
+                self._raw.pause_reading()  # what a hasty client sends stays bounded
+            self._held += data
+            return
         reader = self._reader
         if reader is None:
             if self._engine is not None:
@@ -355,10 +366,23 @@ class Door(asyncio.Protocol):
     # --- HANDSHAKE -----------------------------------------------------------------------------------------------
 
     def _go_on(self, data: bytes, of_hello: bool = False) -> None:
-        engine = self._engine
-        raw = self._raw
-        assert engine is not None
-        assert raw is not None
+        self._next = (data, of_hello)
+        self._factory.pace.ask(self)
+
+    def take_turn(self) -> None:
+        """The handshake goes on with what came, unless the connection is gone."""
+        wanted, raw = self._next, self._raw
+        self._next = None
+        held, self._held = self._held, b""
+        if wanted is None or raw is None or self._engine is None:
+            return
+        self._handshake(self._engine, raw, *wanted)
+        if held and not raw.is_closing():
+            raw.resume_reading()
+            # To the door, or to who has taken the connection over from it.
+            cast(asyncio.Protocol, raw.get_protocol()).data_received(held)
+
+    def _handshake(self, engine: Engine, raw: asyncio.Transport, data: bytes, of_hello: bool) -> None:
         rest = b""
         if not of_hello:
             allowed = MAX_FLIGHT_BYTES - self._fed
@@ -504,9 +528,11 @@ class Door(asyncio.Protocol):
     # --- The raw transport ---------------------------------------------------------------------------------------
 
     def eof_received(self) -> bool:
+        self.take_turn()  # what was said before the end counts: it may say why
         return False  # uvloop closes; connection_lost says what was lost
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.take_turn()
         self._factory.lingering.discard(self)
         if self._counted_as is not None:
             code = ReasonCode.CONNECTION_LOST_IN_HANDSHAKE
