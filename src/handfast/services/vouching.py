@@ -79,6 +79,7 @@ class Vouching:
         self._cas: dict[tuple[Scope, CertificateId], _CA] = {}
         self._by_subject: dict[tuple[Scope, str], dict[CertificateId, _CA]] = {}
         self._answers: dict[tuple[Scope, CertificateId], _Answer] = {}
+        self._turns: dict[Scope, asyncio.Lock] = {}  # of scopes that have such a CA
         self._read: dict[CertificateId, ParsedCertificate] = {}
         self._generation = 0
         self._reloads = 0
@@ -122,23 +123,34 @@ class Vouching:
 
         The handshake proved possession of the key; `facts.certificate_id` is that of the certificate.
         """
-        key = (scope, facts.certificate_id)
-        answer = self._answers.get(key)
+        answer = self._answers.get((scope, facts.certificate_id))
         if answer is None:
-            generation = self._generation
-            candidates = self._candidates(scope, facts.certificate_der)
+            candidates = list(self._candidates(scope, facts.certificate_der).values())
             if not candidates:
                 return ()  # cheap, and the peer's certificate leaves nothing behind here
-            try:
-                parsed = self.read(facts)
-            except CertificateInputError as error:
-                return (Reason(ReasonCode.CERTIFICATE_KEY_REFUSED, f"it cannot be read strictly: {error}"),)
-            answer = await _judge(parsed, list(candidates.values()))
-            if generation == self._generation:
-                if len(self._answers) >= MAX_ANSWERS:
-                    self._answers.pop(next(iter(self._answers)))
-                self._answers[key] = answer
+            # One of a scope in a turn of the loop: the devices of a fleet that come at once keep those that are
+            # connected waiting for one signature, not for all.
+            async with self._turns.setdefault(scope, asyncio.Lock()):
+                try:
+                    answer = await self._judged(scope, facts, candidates)
+                except CertificateInputError as error:
+                    return (Reason(ReasonCode.CERTIFICATE_KEY_REFUSED, f"it cannot be read strictly: {error}"),)
         return self._decide(answer)
+
+    async def _judged(self, scope: Scope, facts: TLSFacts, candidates: Sequence[_CA]) -> _Answer:
+        """Verifies signatures, of one CA in a turn of the loop, and remembers what came of it."""
+        key = (scope, facts.certificate_id)
+        answer = self._answers.get(key)
+        if answer is not None:
+            return answer
+        await asyncio.sleep(0)  # whoever came in the same turn waits behind this one
+        generation = self._generation
+        answer = await _judge(self.read(facts), candidates)
+        if generation == self._generation:
+            if len(self._answers) >= MAX_ANSWERS:
+                self._answers.pop(next(iter(self._answers)))
+            self._answers[key] = answer
+        return answer
 
     def _candidates(self, scope: Scope, der: bytes) -> dict[CertificateId, _CA]:
         """The CAs that bear the name of its issuer."""
@@ -264,7 +276,7 @@ class Vouching:
 
 
 async def _judge(parsed: ParsedCertificate, candidates: Sequence[_CA]) -> _Answer:
-    """Verifies signatures, of one CA in a turn of the loop."""
+    """Who signed it, and what is wrong with it."""
     leaf = parsed.cert
     signers: list[_Signer] = []
     for ca in candidates[:MAX_CANDIDATES]:
