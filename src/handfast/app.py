@@ -11,7 +11,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -50,7 +49,7 @@ from handfast.hooking import Hooking
 from handfast.http_server import HttpServer
 from handfast.keystore.file import FileKeyStore
 from handfast.keystore.pool import KeyPool
-from handfast.listeners import Listeners, bind
+from handfast.listeners import Listeners, address_of, bind, netloc_of
 from handfast.ports import Cause, Change
 from handfast.seam import ListenerKind
 from handfast.services.accounts import Accounts, Signer
@@ -403,10 +402,10 @@ class Plane:
 
         ready = {
             "pid": os.getpid(),
-            "api": f"{'https' if settings.api_tls else 'http'}://{_netloc(sockets['api'])}",
-            "mqtt": _address(sockets["mqtt"]),
-            "https": _address(sockets["https"]),
-            "alpn": _address(sockets["alpn"]) if "alpn" in sockets else None,
+            "api": f"{'https' if settings.api_tls else 'http'}://{netloc_of(sockets['api'])}",
+            "mqtt": address_of(sockets["mqtt"]),
+            "https": address_of(sockets["https"]),
+            "alpn": address_of(sockets["alpn"]) if "alpn" in sockets else None,
             "endpoint": endpoint,
             "account": first,
             "trust_dir": str(data_dir / "trust"),
@@ -556,18 +555,6 @@ def _read_secret(path: Path | None, flag: str) -> bytes | None:
     if path.exists() and path.stat().st_mode & 0o077:
         raise ConfigurationError(f"{flag} {path} can be read by others: chmod 600 {path}")
     return secret_from_file(path, flag).encode()
-
-
-def _address(sock: socket.socket) -> dict[str, Any]:
-    """Where commands on this machine reach the socket: one that listens everywhere is reached over loopback."""
-    host, port = sock.getsockname()[:2]
-    return {"host": {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), "port": port}  # noqa: S104
-
-
-def _netloc(sock: socket.socket) -> str:
-    address = _address(sock)
-    host, port = address["host"], address["port"]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _say(text: str) -> None:

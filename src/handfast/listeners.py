@@ -7,6 +7,7 @@ import errno
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from handfast.errors import ConfigurationError
 
@@ -63,3 +64,16 @@ class Listeners:
         """No further connection is accepted; those that exist go on."""
         for server in self.servers:
             server.close()
+
+
+def address_of(sock: socket.socket) -> dict[str, Any]:
+    """Where commands on this machine reach the socket: one that listens everywhere is reached over loopback."""
+    host, port = sock.getsockname()[:2]
+    return {"host": {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), "port": port}  # noqa: S104
+
+
+def netloc_of(sock: socket.socket) -> str:
+    """The same as a URL has it."""
+    address = address_of(sock)
+    host, port = address["host"], address["port"]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -13,10 +13,8 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from handfast.core.identity.refusal import Reason, ReasonCode, Stage
-from handfast.core.mqtt import codec
 from handfast.core.mqtt.connection import FirstPacketNotConnect
 from handfast.core.mqtt.packets import (
-    ConnAck,
     Connect,
     Disconnect,
     PubAck,
@@ -26,13 +24,12 @@ from handfast.core.mqtt.packets import (
     Will,
 )
 from handfast.core.mqtt.primitives import decode_header, encode_text, protocol_error
-from handfast.core.mqtt.properties import Properties, Property
 from handfast.core.mqtt.reasons import Code
 from handfast.errors import ProtocolViolation
-from handfast.gateway import commands, opening
+from handfast.gateway import answers, commands, opening
 from handfast.gateway.acknowledging import Acknowledger
 from handfast.gateway.keepalive import ticks
-from handfast.gateway.messages import Message
+from handfast.gateway.messages import messages_of_run
 from handfast.gateway.receiver import CLOSED, JUDGING, OPEN, Receiver, nowhere
 from handfast.gateway.router import Plan, ScopeRouter
 from handfast.printable import printable
@@ -45,19 +42,6 @@ if TYPE_CHECKING:
 _HOLD = 1 << 60
 _PINGRESP = b"\xd0\x00"
 _TOO_LONG = 0x100
-
-REFUSAL_CODES: dict[int, ReasonCode] = {
-    Code.MALFORMED_PACKET: ReasonCode.MALFORMED_PACKET,
-    Code.UNSUPPORTED_PROTOCOL_VERSION: ReasonCode.UNSUPPORTED_PROTOCOL_VERSION,
-    Code.CLIENT_IDENTIFIER_NOT_VALID: ReasonCode.CLIENT_IDENTIFIER_NOT_VALID,
-    Code.TOPIC_FILTER_INVALID: ReasonCode.TOPIC_NOT_VALID,
-    Code.TOPIC_NAME_INVALID: ReasonCode.TOPIC_NOT_VALID,
-    Code.RECEIVE_MAXIMUM_EXCEEDED: ReasonCode.LIMIT_EXCEEDED,
-    Code.TOPIC_ALIAS_INVALID: ReasonCode.LIMIT_EXCEEDED,
-    Code.PACKET_TOO_LARGE: ReasonCode.PACKET_TOO_LARGE,
-    Code.QUOTA_EXCEEDED: ReasonCode.LIMIT_EXCEEDED,
-    Code.QOS_NOT_SUPPORTED: ReasonCode.QOS_NOT_SUPPORTED,
-}
 
 
 class MQTTConnection(Acknowledger, asyncio.Protocol):
@@ -369,7 +353,7 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         gateway.sent1 += count * len(same)
         gateway.turn_bytes += len(raw) * len(same)
         if late is not None:
-            for message in self._messages(plan, raw, 1):
+            for message in messages_of_run(plan.topic, raw, 1, self.version):
                 for receiver in late:
                     receiver.deliver(message, 1, False)
         if plan.odd or (plan.all4 or plan.zero5 if five else plan.all5 or plan.zero4):
@@ -378,21 +362,8 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         if gateway.turn_bytes > gateway.turn_limit:
             gateway.flush()
 
-    def _messages(self, plan: Plan, raw: bytes, qos: int) -> list[Message]:
-        """The messages of a run, for receivers that cannot take it as it is."""
-        topic = plan.topic.encode()
-        skip = 2 + len(topic) + (2 if qos else 0) + (1 if self.version == 5 else 0)
-        messages: list[Message] = []
-        position = 0
-        end = len(raw)
-        while position < end:
-            length, at = decode_header(raw, position, end)
-            position = at + length
-            messages.append(Message(topic, raw[at + skip : position], qos))
-        return messages
-
     def _spread(self, plan: Plan, raw: bytes, qos: int) -> None:
-        for message in self._messages(plan, raw, qos):
+        for message in messages_of_run(plan.topic, raw, qos, self.version):
             self.gateway.deliver(plan, message, self, self.version)
 
     def _renew(self, plan: Plan, key: bytes) -> Plan:
@@ -532,12 +503,9 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
 
     def too_slow(self) -> None:
         """The client does not read: what may wait for it has reached the bound."""
-        self.gateway.record(
-            self,
-            Stage.PROTOCOL,
-            Reason(ReasonCode.LIMIT_EXCEEDED, "the client does not read what is sent to it"),
-        )
-        self.close(self._goodbye(Code.QUOTA_EXCEEDED), "SERVER_ERROR")
+        slow = Reason(ReasonCode.LIMIT_EXCEEDED, "the client does not read what is sent to it")
+        self.gateway.record(self, Stage.PROTOCOL, slow)
+        self.close(answers.goodbye(self, Code.QUOTA_EXCEEDED), "SERVER_ERROR")
 
     def due(self, tick: int) -> int:
         """The wheel asks: has time run out?"""
@@ -548,14 +516,8 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         if self.state != OPEN:
             if tick < self._heard + self._silence:
                 return self._heard + self._silence
-            self.gateway.record(
-                self,
-                Stage.PROTOCOL,
-                Reason(
-                    ReasonCode.CONNECT_TIMEOUT,
-                    "no CONNECT was completed in time" if self.connect is None else "its CONNECT waited too long",
-                ),
-            )
+            waited = "no CONNECT was completed in time" if self.connect is None else "its CONNECT waited too long"
+            self.gateway.record(self, Stage.PROTOCOL, Reason(ReasonCode.CONNECT_TIMEOUT, waited))
             self.close(b"", "CLIENT_ERROR")
             return 0
         admitted = self.admitted
@@ -577,7 +539,7 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         """The peer broke the protocol: recorded, answered, closed."""
         if self.state == CLOSED:
             return
-        code = REFUSAL_CODES.get(violation.reason, ReasonCode.PROTOCOL_ERROR)
+        code = answers.REFUSAL_CODES.get(violation.reason, ReasonCode.PROTOCOL_ERROR)
         if isinstance(violation, FirstPacketNotConnect):
             code = ReasonCode.FIRST_PACKET_NOT_CONNECT
         trace_id = self.gateway.record(self, Stage.PROTOCOL, Reason(code, printable(str(violation), limit=300)))
@@ -595,31 +557,15 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
 
     def cut(self, reason: int, disconnect_reason: str) -> None:
         """End the connection from our side; MQTT 5 is told why, once it is connected."""
-        self.close(self._goodbye(reason), disconnect_reason)
-
-    def _goodbye(self, reason: int) -> bytes:
-        if self.version == 5 and self.state == OPEN:
-            return codec.encode(5, Disconnect(reason=reason))
-        if self.version == 5 and self.state == JUDGING:
-            return codec.encode(5, ConnAck(reason=reason))
-        return b""
+        self.close(answers.goodbye(self, reason), disconnect_reason)
 
     def refuse_connect(self, trace_id: str) -> None:
         """Answer a refusal of the verdict: the same for every reason, at most the trace id is told."""
-        self.close(self._refusal(trace_id, Code.NOT_AUTHORIZED, 5), "AUTH_ERROR")
+        self.close(answers.refusal(self, trace_id, Code.NOT_AUTHORIZED, 5), "AUTH_ERROR")
 
     def throttle_connect(self, trace_id: str) -> None:
         """Answer a CONNECT that came too soon after another one with its client id."""
-        self.close(self._refusal(trace_id, Code.QUOTA_EXCEEDED, 3), "THROTTLED")
-
-    def _refusal(self, trace_id: str, reason: int, v311: int) -> bytes:
-        if self.version == 5:
-            properties = Properties()
-            spoken = self.spoken(trace_id)
-            if spoken:
-                properties.values[Property.REASON_STRING] = spoken
-            return codec.encode(5, ConnAck(reason=reason, properties=properties))
-        return codec.encode(4, ConnAck(reason=v311)) if self.gateway.explain else b""
+        self.close(answers.refusal(self, trace_id, Code.QUOTA_EXCEEDED, 3), "THROTTLED")
 
     def close(self, last: bytes, reason: str) -> None:
         """Write `last`, close, and take leave of the router; aborted when it does not flush in time."""

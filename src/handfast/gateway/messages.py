@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from handfast.core.mqtt.primitives import encode_variable
+from handfast.core.mqtt.primitives import decode_header, encode_variable
 from handfast.core.mqtt.properties import Properties, Property, encode_block
 
 MAX_EXPIRY_S = 604_800
@@ -96,3 +96,17 @@ def forwarded_properties(properties: Properties, now: float) -> tuple[bytes, flo
     if isinstance(interval, int):
         expires_at = now + min(max(interval, 1), MAX_EXPIRY_S)
     return encode_block(Properties(values, properties.user)), expires_at
+
+
+def messages_of_run(topic_name: str, raw: bytes, qos: int, version: int) -> list[Message]:
+    """The messages of PUBLISH packets that follow each other on one topic, for receivers that cannot take them so."""
+    topic = topic_name.encode()
+    skip = 2 + len(topic) + (2 if qos else 0) + (1 if version == 5 else 0)
+    messages: list[Message] = []
+    position = 0
+    end = len(raw)
+    while position < end:
+        length, at = decode_header(raw, position, end)
+        position = at + length
+        messages.append(Message(topic, raw[at + skip : position], qos))
+    return messages
