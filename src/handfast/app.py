@@ -425,7 +425,7 @@ class Plane:
 
     async def _ensure_region(self, region: str) -> None:
         """The region's server leaves exist and are served."""
-        if region not in self._contexts.regions():
+        if region not in self._contexts.names():
             for kind in KINDS:
                 chain = await asyncio.to_thread(self._authority.chain, kind, region)
                 self._present(chain)

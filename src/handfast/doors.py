@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from handfast.core.identity.caller import Caller
@@ -15,8 +15,10 @@ from handfast.seam import ListenerKind, TLSFacts
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.recording import Recorder
 from handfast.services.verdict import normal_name
+from handfast.tls.client_hello import ClientHello
 from handfast.tls.contexts import ALPN_HTTPS, ALPN_MQTT
 from handfast.tls.door import TLSFailure
+from handfast.tls.serving import Decider, Serving
 from handfast.tls.transport import TLSTransport
 from handfast.wire.sigv4 import Refused
 
@@ -40,6 +42,7 @@ class Doors:
         https: Speaker,
         signed: Speaker,
         api: Speaker,
+        deciders: Sequence[Decider] = (),
     ) -> None:
         """
         Args:
@@ -51,11 +54,13 @@ class Doors:
             https: The HTTPS data plane for such a device.
             signed: The data plane for requests that are signed, on the ALPN port.
             api: The API port.
+            deciders: Asked in this order what a client is served; where none says, its region's certificates.
         """
         self._endpoints = endpoints
         self._region = region
         self._recorder = recorder
         self._meter = meter
+        self._deciders = tuple(deciders)
         self._at_alpn_port: Mapping[str | None, Speaker] = {ALPN_MQTT: mqtt, ALPN_HTTPS: https}
         self._speakers: Mapping[ListenerKind, Speaker] = {
             ListenerKind.MQTT: mqtt,
@@ -64,10 +69,14 @@ class Doors:
             ListenerKind.API: api,
         }
 
-    def region_of(self, sni: str | None) -> str:
-        """Whose leaf is shown: the region of the endpoint that was named, else the server's."""
+    def serving(self, sni: str | None, hello: ClientHello, address: str) -> Serving:
+        """What the first decider says that has something to say; else the leaf of the endpoint's region."""
+        for decide in self._deciders:
+            serving = decide(sni, hello, address)
+            if serving is not None:
+                return serving
         scope = self._endpoints.resolve_sni(sni) if sni else None
-        return scope.region if scope is not None else self._region
+        return Serving(certificates=scope.region if scope is not None else self._region)
 
     def opened(self, facts: TLSFacts, transport: TLSTransport) -> asyncio.Protocol:
         """The application protocol of a connection whose handshake is done."""

@@ -14,10 +14,12 @@ from tests.support.tls_ca import Issued, device, server_chains
 from handfast.core.identity.refusal import ReasonCode
 from handfast.core.identity.security_policy import DEFAULT_SECURITY_POLICY
 from handfast.seam import ListenerKind, TLSFacts
+from handfast.tls.client_hello import ClientHello
 from handfast.tls.contexts import Contexts
 from handfast.tls.door import DoorFactory, DoorLimits, TLSFailure
 from handfast.tls.engine import AcceptCertificate, Engine, accept_any
 from handfast.tls.proxy_protocol import Proxies
+from handfast.tls.serving import Serving
 from handfast.tls.transport import TLSTransport
 
 LIMIT_S = 15.0
@@ -66,8 +68,8 @@ class RecordingPlane:
         self.failures: list[TLSFailure] = []
         self.told = asyncio.Event()
 
-    def region_of(self, sni: str | None) -> str:
-        return "eu-west-1" if sni is not None and "eu-west-1" in sni else "us-east-1"
+    def serving(self, sni: str | None, hello: ClientHello, address: str) -> Serving:
+        return Serving(certificates="eu-west-1" if sni is not None and "eu-west-1" in sni else "us-east-1")
 
     def opened(self, facts: TLSFacts, transport: TLSTransport) -> asyncio.Protocol:
         application = self.application()

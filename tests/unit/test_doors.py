@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
@@ -15,6 +16,7 @@ from handfast.core.identity.refusal import ReasonCode
 from handfast.doors import Doors, NamedEndpoint
 from handfast.seam import ListenerKind, TLSFacts
 from handfast.telemetry.metrics import PrometheusMeter
+from handfast.tls.serving import Decider, Serving
 from handfast.tls.transport import TLSTransport
 from handfast.wire.sigv4 import Refused
 
@@ -31,7 +33,7 @@ class Directory:
         return ENDPOINTS.get(name.lower())
 
 
-def doors(meter: PrometheusMeter, chosen: list[str]) -> Doors:
+def doors(meter: PrometheusMeter, chosen: list[str], deciders: Sequence[Decider] = ()) -> Doors:
     def speaker(name: str) -> Any:
         def speak(_facts: TLSFacts) -> asyncio.Protocol:
             chosen.append(name)
@@ -42,7 +44,7 @@ def doors(meter: PrometheusMeter, chosen: list[str]) -> Doors:
     directory: Any = Directory()
     recorder: Any = None
     speakers = {name: speaker(name) for name in ("mqtt", "https", "signed", "api")}
-    return Doors(directory, "us-east-1", recorder, meter, **speakers)
+    return Doors(directory, "us-east-1", recorder, meter, **speakers, deciders=deciders)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,27 @@ def test_the_port_and_the_alpn_say_who_speaks(listener: ListenerKind, alpn: str 
     facts = SOMEBODY.facts(listener=listener, alpn=alpn)
     doors(PrometheusMeter(), chosen).opened(facts, cast(TLSTransport, None))
     assert [expected] == chosen
+
+
+@pytest.mark.parametrize(
+    ("sni", "expected"), [(None, "us-east-1"), ("elsewhere.example", "eu-west-1"), ("nobodys.example", "us-east-1")]
+)
+def test_a_client_is_served_the_leaf_of_its_endpoints_region(sni: str | None, expected: str) -> None:
+    hello: Any = None
+    assert Serving(certificates=expected) == doors(PrometheusMeter(), []).serving(sni, hello, "192.0.2.7")
+
+
+def test_the_first_decider_that_has_something_to_say_says_what_is_served() -> None:
+    hello: Any = object()
+    asked = []
+
+    def silent(*question: object) -> None:
+        asked.append(question)
+
+    first, second = Serving(certificates="domain:a"), Serving(certificates="domain:b")
+    made = doors(PrometheusMeter(), [], [silent, lambda *_: first, lambda *_: second])
+    assert first == made.serving("ours.example", hello, "192.0.2.7")
+    assert [("ours.example", hello, "192.0.2.7")] == asked
 
 
 @pytest.mark.parametrize(

@@ -51,20 +51,27 @@ _RSA_PKCS1_SHA256: Final = 0x0401
 _DEFAULT_POLICY: Final = SECURITY_POLICIES[DEFAULT_SECURITY_POLICY]
 
 
-def choose_chain(hello: ClientHello, prefer: ChainKind, policy: SecurityPolicy = _DEFAULT_POLICY) -> ChainKind | Reject:
+def choose_chain(
+    hello: ClientHello,
+    prefer: ChainKind,
+    policy: SecurityPolicy = _DEFAULT_POLICY,
+    *,
+    only: ChainKind | None = None,
+) -> ChainKind | Reject:
     """
     The kind of chain that the client can verify, in the version that will be negotiated under `policy`.
 
     Where it can verify both it gets `prefer`, unless the suites that it offers for
-    TLS 1.2 and below name one kind only: then that one, in TLS 1.3 too.
+    TLS 1.2 and below name one kind only: then that one, in TLS 1.3 too. Where there is
+    `only` one kind, a client gets it that can verify it, and any other is refused.
 
     The chains are as the PKI issues them: an RSA 2048 or a P-256 leaf, each signed
     by its issuer with SHA-256.
     """
     if hello.offers_tls13 and policy.tls13_suites:
-        return _tls13(hello, prefer, policy)
+        return _tls13(hello, prefer, policy, only)
     if hello.offers_tls12 and policy.tls12_suites:
-        return _tls12(hello, prefer, policy)
+        return _tls12(hello, prefer, policy, only)
     versions = hello.versions if hello.versions is not None else (hello.legacy_version,)
     offered = iana.names(iana.VERSIONS, versions, 16)
     return Reject(
@@ -74,7 +81,7 @@ def choose_chain(hello: ClientHello, prefer: ChainKind, policy: SecurityPolicy =
     )
 
 
-def _tls13(hello: ClientHello, prefer: ChainKind, policy: SecurityPolicy) -> ChainKind | Reject:
+def _tls13(hello: ClientHello, prefer: ChainKind, policy: SecurityPolicy, only: ChainKind | None) -> ChainKind | Reject:
     suites = hello.cipher_suites
     if policy.tls13.isdisjoint(suites):
         return _no_cipher(f"TLS 1.3 without any suite that {policy.name} has for it: {', '.join(policy.tls13_suites)}")
@@ -88,6 +95,7 @@ def _tls13(hello: ClientHello, prefer: ChainKind, policy: SecurityPolicy) -> Cha
     if for_chain is not None:
         rsa = rsa and _RSA_PKCS1_SHA256 in for_chain
         ecdsa = ecdsa and _ECDSA_P256_SHA256 in for_chain
+    rsa, ecdsa = rsa and only != "ecdsa", ecdsa and only != "rsa"
     if rsa and ecdsa:
         named_rsa = not _RSA_SUITES.isdisjoint(suites)
         named_ecdsa = not _ECDSA_SUITES.isdisjoint(suites)
@@ -102,7 +110,7 @@ def _tls13(hello: ClientHello, prefer: ChainKind, policy: SecurityPolicy) -> Cha
     return _no_cipher(f"no signature algorithm of a server chain is offered: {offered}")
 
 
-def _tls12(hello: ClientHello, prefer: ChainKind, policy: SecurityPolicy) -> ChainKind | Reject:
+def _tls12(hello: ClientHello, prefer: ChainKind, policy: SecurityPolicy, only: ChainKind | None) -> ChainKind | Reject:
     suites = hello.cipher_suites
     # RFC 8422 §4: without supported_groups the server may choose any curve.
     groups = hello.groups
@@ -123,6 +131,7 @@ def _tls12(hello: ClientHello, prefer: ChainKind, policy: SecurityPolicy) -> Cha
     if for_chain is not None:
         rsa = rsa and _RSA_PKCS1_SHA256 in for_chain
         ecdsa = ecdsa and _ECDSA_P256_SHA256 in for_chain
+    rsa, ecdsa = rsa and only != "ecdsa", ecdsa and only != "rsa"
     if rsa and ecdsa:
         return prefer
     if rsa:

@@ -33,7 +33,7 @@ class _Material:
 
 class Contexts:
     """
-    The server's certificates by region and kind, and the OpenSSL contexts made of them.
+    The server's certificates by name of their set and kind, and the OpenSSL contexts made of them.
 
     A context that a connection uses is never changed: `install` makes new ones, and
     connections that are open keep the old. Contexts are per ALPN protocol, so that
@@ -75,11 +75,12 @@ class Contexts:
         """The engine that the contexts are for."""
         return self._engine
 
-    def install(self, region: str, kind: ChainKind, chain_pem: bytes, key_pem: bytes) -> None:
+    def install(self, name: str, kind: ChainKind, chain_pem: bytes, key_pem: bytes) -> None:
         """
-        Serve `region` with this certificate from the next connection on.
+        Serve `name` with this certificate from the next connection on.
 
         Args:
+            name: Of the set: a region for the built-in certificates; others have a prefix that no region has.
             chain_pem: Leaf, intermediate and any cross-certificates, sent exactly so to who can verify all their
                 signatures. Never a root.
             key_pem: The leaf's private key, not encrypted.
@@ -88,30 +89,35 @@ class Contexts:
             ConfigurationError: Not a chain, of another kind, with a root in it, or the key of another certificate.
                 The table is then as it was.
         """
-        material = _load(region, kind, chain_pem, key_pem)
+        material = _load(name, kind, chain_pem, key_pem)
         # The usual contexts are made now, so that what is wrong is found now; the others when first asked for.
         fresh = {
-            (region, kind, self.policy, client_auth, alpn, True): self._build(
+            (name, kind, self.policy, client_auth, alpn, True): self._build(
                 material.chain, material, self.policy, client_auth, alpn
             )
             for client_auth, alpn in ((True, None), (True, ALPN_MQTT), (False, None))
         }
-        kept = {key: context for key, context in self._table.items() if key[:2] != (region, kind)}
-        self._material = {**self._material, (region, kind): material}
+        kept = {key: context for key, context in self._table.items() if key[:2] != (name, kind)}
+        self._material = {**self._material, (name, kind): material}
         self._table = {**kept, **fresh}
 
-    def regions(self) -> frozenset[str]:
-        """The regions that have a certificate of either kind."""
-        return frozenset(region for region, _ in self._material)
+    def remove(self, name: str) -> None:
+        """No connection gets the set any more; open ones keep what they have."""
+        self._material = {key: material for key, material in self._material.items() if key[0] != name}
+        self._table = {key: context for key, context in self._table.items() if key[0] != name}
 
-    def leaf(self, region: str, kind: ChainKind) -> x509.Certificate | None:
+    def names(self) -> frozenset[str]:
+        """The sets that have a certificate of either kind."""
+        return frozenset(name for name, _ in self._material)
+
+    def leaf(self, name: str, kind: ChainKind) -> x509.Certificate | None:
         """The leaf that is served now."""
-        material = self._material.get((region, kind))
+        material = self._material.get((name, kind))
         return None if material is None else material.chain[0]
 
     def get(
         self,
-        region: str,
+        name: str,
         kind: ChainKind,
         client_auth: bool,
         alpn: str | None,
@@ -127,11 +133,11 @@ class Contexts:
             whole: Whether the client verifies signatures of the other kind too, and so may be sent all of the chain.
         """
         policy = policy or self.policy
-        material = self._material.get((region, kind))
+        material = self._material.get((name, kind))
         if material is None:
             return None
         whole = whole or material.own == material.chain
-        key = (region, kind, policy, client_auth, alpn, whole)
+        key = (name, kind, policy, client_auth, alpn, whole)
         context = self._table.get(key)
         if context is None:
             context = self._build(material.chain if whole else material.own, material, policy, client_auth, alpn)
@@ -156,8 +162,8 @@ class Contexts:
         )
 
 
-def _load(region: str, kind: ChainKind, chain_pem: bytes, key_pem: bytes) -> _Material:
-    what = f"the {kind} server certificate of {region}"
+def _load(name: str, kind: ChainKind, chain_pem: bytes, key_pem: bytes) -> _Material:
+    what = f"the {kind} server certificate of {name}"
     try:
         chain = tuple(x509.load_pem_x509_certificates(chain_pem))
         key = serialization.load_pem_private_key(key_pem, password=None)

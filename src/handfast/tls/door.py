@@ -35,6 +35,7 @@ from handfast.tls.engine import DONE, FAILED, Engine
 from handfast.tls.failures import classify
 from handfast.tls.pacing import Pace
 from handfast.tls.proxy_protocol import Malformed, Proxies, ProxyHeaderReader
+from handfast.tls.serving import Serving
 from handfast.tls.transport import LINGER_S, TLSTransport, Turn
 
 _log = logging.getLogger(__name__)
@@ -95,8 +96,8 @@ class TLSFailure:
 class DoorPlane(Protocol):
     """What the door asks upward. A raise refuses the connection."""
 
-    def region_of(self, sni: str | None) -> str:
-        """The region whose server certificate a client of that SNI gets; never refuses."""
+    def serving(self, sni: str | None, hello: ClientHello, address: str) -> Serving:
+        """Which server certificates the client gets, and how; never refuses."""
         ...
 
     def opened(self, facts: TLSFacts, transport: TLSTransport) -> asyncio.Protocol:
@@ -332,17 +333,18 @@ class Door(asyncio.Protocol):
                 self._refuse_alpn(hello)
                 return False
         contexts = factory.contexts
-        policy = factory.policy
-        kind = choose_chain(hello, contexts.prefer, policy)
-        if isinstance(kind, Reject):
-            self._refuse(Reason(kind.code, kind.detail), kind.alert)
-            return False
         try:
-            region = factory.plane.region_of(hello.sni)
+            serving = factory.plane.serving(hello.sni, hello, self._peer[0])
+            policy = serving.policy or factory.policy
+            kind = choose_chain(hello, serving.prefer or contexts.prefer, policy, only=serving.only)
+            if isinstance(kind, Reject):
+                self._refuse(Reason(kind.code, kind.detail), kind.alert)
+                return False
+            name = serving.certificates
             whole = kind == "rsa" or takes_rsa_signatures(hello)
-            context = contexts.get(region, kind, factory.client_auth[selected], selected, policy, whole=whole)
+            context = contexts.get(name, kind, factory.client_auth[selected], selected, policy, whole=whole)
             if context is None:
-                raise LookupError(f"no {kind} server certificate is installed for {region!r}")
+                raise LookupError(f"no {kind} server certificate is installed for {name!r}")
             self._engine = contexts.engine(context)
         except BaseException as exc:
             self._internal_failure(exc)

@@ -41,7 +41,10 @@ def offered(
     return result
 
 
-@pytest.mark.parametrize("prefer", ["rsa", "ecdsa"])
+KINDS: tuple[ChainKind, ...] = ("rsa", "ecdsa")
+
+
+@pytest.mark.parametrize("prefer", KINDS)
 class TestEitherPreference:
     def both(self, hello: ClientHello, prefer: ChainKind, expected: str) -> None:
         assert expected == choose_chain(hello, prefer)
@@ -109,3 +112,25 @@ def test_nothing_in_common_is_refused_with_the_alert_of_its_kind(
     assert isinstance(rejected, Reject)
     assert (alert, code) == (rejected.alert, rejected.code)
     assert rejected.detail
+
+
+@pytest.mark.parametrize("only", ["rsa", "ecdsa"])
+class TestOneKindAlone:
+    def test_a_client_that_verifies_both_gets_it_whatever_is_preferred(self, only: ChainKind) -> None:
+        for prefer in KINDS:
+            assert only == choose_chain(offered((*TLS13, ECDHE_RSA, ECDHE_ECDSA)), prefer, only=only)
+            assert only == choose_chain(offered((ECDHE_RSA, ECDHE_ECDSA), versions=None), prefer, only=only)
+
+    @pytest.mark.parametrize("versions", [(0x0304,), None])
+    def test_a_client_that_verifies_the_other_kind_alone_is_refused(
+        self, only: ChainKind, versions: tuple[int, ...] | None
+    ) -> None:
+        schemes = (0x0403,) if only == "rsa" else (0x0401, 0x0804)
+        hello = offered((*TLS13, ECDHE_ECDSA if only == "rsa" else ECDHE_RSA), schemes, versions=versions)
+        rejected = choose_chain(hello, "rsa", only=only)
+        assert isinstance(rejected, Reject)
+        assert (40, ReasonCode.NO_COMMON_CIPHER) == (rejected.alert, rejected.code)
+
+    def test_suites_that_name_the_other_kind_do_not_keep_a_tls13_client_out(self, only: ChainKind) -> None:
+        named = ECDHE_ECDSA if only == "rsa" else ECDHE_RSA
+        assert only == choose_chain(offered((*TLS13, named)), "rsa", only=only)

@@ -20,11 +20,19 @@ CHAINS = server_chains()
 class TestInstall:
     def test_what_is_installed_is_found_by_region_and_kind(self, engine: type[Engine]) -> None:
         table = contexts(engine, regions=("eu-west-1",))
-        assert {"us-east-1", "eu-west-1"} == table.regions()
+        assert {"us-east-1", "eu-west-1"} == table.names()
         assert CHAINS.rsa.certificate == table.leaf("us-east-1", "rsa")
         assert table.get("us-east-1", "rsa", True, None) is not None
         assert table.get("mars-north-1", "rsa", True, None) is None
         assert table.leaf("mars-north-1", "rsa") is None
+
+    def test_what_is_removed_is_found_no_more_and_the_others_are(self, engine: type[Engine]) -> None:
+        table = contexts(engine, regions=("eu-west-1",))
+        table.remove("eu-west-1")
+        assert {"us-east-1"} == table.names()
+        assert table.get("eu-west-1", "rsa", True, None) is None
+        assert table.leaf("eu-west-1", "ecdsa") is None
+        assert table.get("us-east-1", "ecdsa", True, None) is not None
 
     def test_a_context_is_made_once(self, engine: type[Engine]) -> None:
         table = contexts(engine)

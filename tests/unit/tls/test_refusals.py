@@ -18,9 +18,10 @@ from tests.support.tls_door import LIMIT_S, RecordingPlane, RunningDoor, context
 
 from handfast.core.identity.refusal import ReasonCode
 from handfast.seam import ListenerKind, TLSFacts
-from handfast.tls.client_hello import MAX_HELLO_BYTES
+from handfast.tls.client_hello import MAX_HELLO_BYTES, ClientHello
 from handfast.tls.door import DoorLimits, TLSFailure, _address_block
 from handfast.tls.engine import Engine
+from handfast.tls.serving import Serving
 from handfast.tls.transport import TLSTransport
 
 VERSIONS = [pytest.param("-tls1_2", id="1.2"), pytest.param("-tls1_3", id="1.3")]
@@ -416,9 +417,9 @@ class TestOurOwnFailures:
         assert ReasonCode.TLS_FAILURE == await door.plane.reason()
         assert not door.plane.facts
 
-    async def test_an_exception_while_the_region_is_chosen_refuses(self, engine: type[Engine]) -> None:
+    async def test_an_exception_while_the_certificates_are_chosen_refuses(self, engine: type[Engine]) -> None:
         class Broken(RecordingPlane):
-            def region_of(self, sni: str | None) -> str:
+            def serving(self, sni: str | None, hello: ClientHello, address: str) -> Serving:
                 raise RuntimeError("no regions today")
 
         async with running_door(contexts(engine), Broken()) as door:

@@ -1,0 +1,28 @@
+"""What a client is served, by the name that it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from handfast.core.identity.security_policy import SecurityPolicy
+from handfast.tls.chain import ChainKind
+from handfast.tls.client_hello import ClientHello
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """Which certificates a connection gets, and how."""
+
+    certificates: str
+    """The name of a set of certificates in `Contexts`: a region for the built-in ones."""
+    policy: SecurityPolicy | None = None
+    """None: the listener's."""
+    prefer: ChainKind | None = None
+    """What a client gets that can verify both; None: what `Contexts` prefers."""
+    only: ChainKind | None = None
+    """The set has this kind alone; a client that cannot verify it is refused."""
+
+
+Decider = Callable[[str | None, ClientHello, str], Serving | None]
+"""SNI, ClientHello and address of a connection to what it is served; None: not for this decider to say."""
