@@ -39,3 +39,9 @@ def shared_between_workers(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What takes long to make is made once for all workers."""
     base = tmp_path_factory.getbasetemp()
     server.shared_folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """A failure is told when it happens too: a run that is stopped never comes to its summary."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        print(f"\n{report.when} of {report.nodeid} failed:\n{report.longreprtext[-8000:]}", flush=True)
