@@ -25,6 +25,7 @@ from handfast.audit_trail import start_audit
 from handfast.backups import Backups
 from handfast.bulk_tasks import BulkTasks
 from handfast.bus.local import LocalBus
+from handfast.certificate_status import start_stapling
 from handfast.checking import Checking
 from handfast.cli.connection import resolves
 from handfast.cli.screens import ServeInfo, start_screen
@@ -204,6 +205,7 @@ class Plane:
             meter=self._meter,
             stack=stack,
         )
+        self._stapler = start_stapling(data_dir, self._contexts, self._clock, self._entropy, self._meter, stack)
         device_keys = KeyPool()
         stack.push_async_callback(device_keys.close)
         issuer = self._authority.device_issuer(device_keys)

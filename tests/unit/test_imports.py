@@ -91,6 +91,7 @@ OUTER = {
     "bus": {"core", "ports"},
     "hooks": {"core", "ports"},
     "bulk_inputs": {"core", "ports"},
+    "responders": {"core", "ports"},
     "keystore": {"core", "ports", "datadir"},
     "telemetry": {"core", "ports"},
 }
@@ -100,6 +101,7 @@ COMPOSITION = frozenset(
         "audit_trail",
         "backups",
         "bulk_tasks",
+        "certificate_status",
         "checking",
         "decision_record",
         "doors",

@@ -176,6 +176,22 @@ METRICS: tuple[Metric, ...] = (
         help="Certificates made by fleet provisioning that were deleted because nobody claimed them within an hour.",
     ),
     Metric(
+        name="handfast_ocsp_refreshes_total",
+        kind=Kind.COUNTER,
+        unit="questions",
+        help="Questions to the OCSP responders of operators' server certificates, by how they ended; good and revoked "
+        "are answers that are stapled.",
+        labels=("result",),
+    ),
+    Metric(
+        name="handfast_ocsp_staples",
+        kind=Kind.GAUGE,
+        unit="certificates",
+        help="Server certificates whose OCSP response is stapled, by what it says (good, revoked; none: there is "
+        "none now).",
+        labels=("state",),
+    ),
+    Metric(
         name="handfast_build_info",
         kind=Kind.GAUGE,
         unit="always 1",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography import x509
@@ -16,6 +16,7 @@ from handfast.core.identity.security_policy import DEFAULT_SECURITY_POLICY, SECU
 from handfast.errors import ConfigurationError
 from handfast.tls import engine as engines
 from handfast.tls.chain import ChainKind
+from handfast.tls.staples import Staple, attach
 
 ALPN_MQTT: Final = "x-amzn-mqtt-ca"
 ALPN_HTTPS: Final = "x-amzn-http-ca"
@@ -29,6 +30,8 @@ class _Material:
     key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
     own: tuple[x509.Certificate, ...]
     """`chain` without cross-certificates that a key of the other kind signed: for who verifies signatures of one."""
+    staple: Staple = field(default_factory=Staple, compare=False)
+    """The leaf's, for every context of this material."""
 
 
 class Contexts:
@@ -90,6 +93,9 @@ class Contexts:
                 The table is then as it was.
         """
         material = _load(name, kind, chain_pem, key_pem)
+        current = self._material.get((name, kind))
+        if current is not None and current.chain[0] == material.chain[0]:
+            material.staple.response = current.staple.response
         # The usual contexts are made now, so that what is wrong is found now; the others when first asked for.
         fresh = {
             (name, kind, self.policy, client_auth, alpn, True): self._build(
@@ -100,6 +106,16 @@ class Contexts:
         kept = {key: context for key, context in self._table.items() if key[:2] != (name, kind)}
         self._material = {**self._material, (name, kind): material}
         self._table = {**kept, **fresh}
+
+    def staple(self, name: str, kind: ChainKind, leaf: x509.Certificate, response: bytes | None) -> None:
+        """
+        Handshakes that come from now on and ask for it are stapled this OCSP response (DER); None: none.
+
+        Nothing happens where another leaf than `leaf` is served by now.
+        """
+        material = self._material.get((name, kind))
+        if material is not None and material.chain[0] == leaf:
+            material.staple.response = response
 
     def remove(self, name: str) -> None:
         """No connection gets the set any more; open ones keep what they have."""
@@ -152,7 +168,7 @@ class Contexts:
         client_auth: bool,
         alpn: str | None,
     ) -> SSL.Context:
-        return self._engine.context(
+        context = self._engine.context(
             list(chain),
             material.key,
             client_auth=client_auth,
@@ -160,6 +176,8 @@ class Contexts:
             policy=policy,
             accept=self._accept,
         )
+        attach(context, material.staple, self._engine)
+        return context
 
 
 def _load(name: str, kind: ChainKind, chain_pem: bytes, key_pem: bytes) -> _Material:

@@ -1,0 +1,1 @@
+"""OCSP responders, asked over HTTP: a driven adapter."""
