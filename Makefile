@@ -38,7 +38,7 @@ e2e: dev-setup system-packages ## a real server, driven by software that this pr
 hammer: dev-setup ## do everything at once to the same certificates, for HAMMER_SECONDS (120) from HAMMER_SEED (1)
 	HAMMER_SECONDS=$(or $(HAMMER_SECONDS),120) $(BIN)/python -m pytest -s tests/e2e/test_hammer.py $(PYTEST_ARGS)
 
-fuzz: dev-setup ## certificates and requests at random; make fuzz ARGS="--minutes 30", or --seed, --replay FILE
+fuzz: dev-setup ## certificates and requests at random; make fuzz ARGS="--kind hellos --minutes 30", or --seed, --replay FILE
 	$(BIN)/python -m tests.fuzz.run $(ARGS)
 
 bench: dev-setup ## measure side by side with mosquitto; see benchmarks/README.md

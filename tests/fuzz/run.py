@@ -1,5 +1,5 @@
 """
-Certificates and signing requests at random, for as long as asked: `make fuzz ARGS="--minutes 30"`.
+Certificates, signing requests and ClientHellos at random, for as long as asked: `make fuzz ARGS="--minutes 30"`.
 
 What fails is saved as it was, and `make fuzz ARGS="--replay FILE"` judges it again.
 """
@@ -14,8 +14,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from tests.fuzz.target import Input, Target
+from tests.fuzz.hello_target import HelloTarget
+from tests.fuzz.target import Target
 
 MAX_GROWTH_KB = 256 * 1024
 """Of the process, over all inputs of a run."""
@@ -25,13 +27,25 @@ class FuzzFailure(AssertionError):
     """An input that breaks what must hold; the message says where it lies and how to judge it again."""
 
 
-def run(seconds: float, seed: int, save_in: Path, progress: Callable[[int, int], None] | None = None) -> int:
-    """How many inputs were judged in the time, at least one."""
-    target = Target()
+TARGETS: dict[str, Callable[[], Any]] = {"certificates": Target, "hellos": HelloTarget}
+"""What has `make`, `judge`, `load` and `accepted`; its inputs have `saved`."""
+
+
+def run(
+    seconds: float,
+    seed: int,
+    save_in: Path,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    kind: str = "certificates",
+    inputs: int = 1,
+) -> int:
+    """How many inputs were judged in the time, at least `inputs`."""
+    target = TARGETS[kind]()
     before = _memory_kb()
     end = time.monotonic() + seconds
     number = 0
-    while number == 0 or time.monotonic() < end:
+    while number < inputs or time.monotonic() < end:
         number += 1
         given = target.make(random.Random(f"{seed}:{number}"))
         try:
@@ -39,7 +53,7 @@ def run(seconds: float, seed: int, save_in: Path, progress: Callable[[int, int],
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
-            path = _save(given, save_in, f"{seed}-{number}")
+            path = _save({"kind": kind, **given.saved()}, save_in, f"{seed}-{number}")
             raise FuzzFailure(
                 f"input {number} of seed {seed}: {type(error).__name__}: {error}\n"
                 f'saved as {path}; again with: make fuzz ARGS="--replay {path}"'
@@ -55,13 +69,14 @@ def run(seconds: float, seed: int, save_in: Path, progress: Callable[[int, int],
 def replay(path: Path) -> None:
     """Judge a saved input."""
     saved = json.loads(path.read_text(encoding="utf-8"))
-    Target().judge(Input(saved["text"], saved["is_request"]))
+    target = TARGETS[saved.get("kind", "certificates")]()
+    target.judge(target.load(saved))
 
 
-def _save(given: Input, folder: Path, name: str) -> Path:
+def _save(saved: dict[str, Any], folder: Path, name: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    path.write_text(json.dumps({"is_request": given.is_request, "text": given.text}, indent=1), encoding="utf-8")
+    path.write_text(json.dumps(saved, indent=1), encoding="utf-8")
     return path
 
 
@@ -74,6 +89,7 @@ def main() -> int:
         prog="make fuzz", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=10, help="how long (10)")
+    parser.add_argument("--kind", choices=TARGETS, default="certificates", help="of inputs (certificates)")
     parser.add_argument("--seed", type=int, help="which inputs; one at random unless given, and printed")
     parser.add_argument("--save-in", type=Path, default=Path("build/fuzz"), help="where failures go (build/fuzz)")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="judge one saved input and stop")
@@ -85,7 +101,7 @@ def main() -> int:
             return 0
         seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
         print(f"seed {seed}, {options.minutes:g} minutes")
-        judged = run(options.minutes * 60, seed, options.save_in, _show)
+        judged = run(options.minutes * 60, seed, options.save_in, _show, kind=options.kind)
         print(f"\n{judged} inputs, all as they must be")
     except FuzzFailure as failure:
         print(f"\n{failure}", file=sys.stderr)

@@ -14,6 +14,7 @@ import random
 import re
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -58,6 +59,9 @@ class Input:
     text: str
     is_request: bool
 
+    def saved(self) -> dict[str, Any]:
+        return {"is_request": self.is_request, "text": self.text}
+
 
 class Target:
     """The corpus and the judge. Inputs follow from the seed and their number, but for keys and signatures."""
@@ -84,6 +88,9 @@ class Target:
         )
         self.issuer, self.issuer_key = x509.load_der_x509_certificate(sign(ticket, key)), key
         self.accepted = 0
+
+    def load(self, saved: dict[str, Any]) -> Input:
+        return Input(saved["text"], saved["is_request"])
 
     def make(self, rng: random.Random) -> Input:
         """One input: a corpus entry or a part of a blueprint, changed."""
