@@ -9,7 +9,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check unit e2e fuzz hammer bench docs lock clean dev-setup system-packages
+.PHONY: help setup run test check unit e2e fuzz hammer bench docs lock clean dev-setup system-packages node-packages
 .DELETE_ON_ERROR:
 
 help: ## print this list
@@ -20,7 +20,7 @@ setup: $(STAMPS)/package ## create .venv with the locked dependencies and handfa
 run: $(STAMPS)/package ## run `handfast serve`; make run ARGS="--mqtt-port 0" passes arguments on
 	@exec $(BIN)/handfast serve $(ARGS)
 
-test: check system-packages ## every test that CI runs
+test: check system-packages node-packages ## every test that CI runs
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 check: dev-setup ## style, types, import directions, stale docs; seconds
@@ -32,7 +32,7 @@ check: dev-setup ## style, types, import directions, stale docs; seconds
 unit: dev-setup ## unit tests alone; no services
 	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
 
-e2e: dev-setup system-packages ## a real server, driven by software that this project did not write
+e2e: dev-setup system-packages node-packages ## a real server, driven by software that this project did not write
 	$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
 
 hammer: dev-setup ## do everything at once to the same certificates, for HAMMER_SECONDS (120) from HAMMER_SEED (1)
@@ -57,7 +57,7 @@ lock: ## resolve the dependencies anew into requirements/*.lock
 LOCK_FLAGS := --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-index-url --no-emit-trusted-host
 
 clean: ## remove what `make` made; never the data directory
-	rm -rf $(VENV) build dist src/handfast.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist tests/js/node_modules src/handfast.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 dev-setup: $(STAMPS)/dev
 
@@ -82,15 +82,30 @@ $(STAMPS)/dev: requirements/dev.lock $(STAMPS)/package
 	$(PIP) install --require-hashes -r requirements/dev.lock
 	@touch $@
 
-# The programs that the end-to-end tests drive. Debian keeps mosquitto in /usr/sbin.
+# The programs that the end-to-end tests drive. Debian keeps mosquitto in /usr/sbin. Node.js may have come from elsewhere
+# than Debian's packages, and then npm came with it and Debian's must not be asked for: hence two lists.
 SYSTEM_PACKAGES := mosquitto mosquitto-clients openssl curl iproute2
-system-packages:
-	@PATH="$$PATH:/usr/sbin"; \
-	for program in mosquitto mosquitto_pub mosquitto_sub openssl curl ss; do \
+NODE_PACKAGES := nodejs npm
+define need_programs
+@PATH="$$PATH:/usr/sbin"; \
+	for program in $(1); do \
 	  command -v $$program >/dev/null && continue; \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    export DEBIAN_FRONTEND=noninteractive; \
-	    apt-get update -qq && apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES) && exit 0; \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends $(2) && exit 0; \
 	  fi; \
-	  echo "the tests need $$program: sudo apt-get install $(SYSTEM_PACKAGES)" >&2; exit 2; \
+	  echo "the tests need $$program: sudo apt-get install $(2)" >&2; exit 2; \
 	done
+endef
+system-packages:
+	$(call need_programs,mosquitto mosquitto_pub mosquitto_sub openssl curl ss,$(SYSTEM_PACKAGES))
+	$(call need_programs,node npm,$(NODE_PACKAGES))
+
+# AWS's SDKs for JavaScript, as tests/js/package-lock.json names them. A registry that does not answer stops the tests
+# with a line that says so, and cannot hang them.
+NODE_STAMP := tests/js/node_modules/.installed
+node-packages: $(NODE_STAMP)
+$(NODE_STAMP): tests/js/package-lock.json tests/js/package.json tests/js/.npmrc | system-packages
+	@echo "npm ci in tests/js"; cd tests/js && timeout --kill-after=10 300 npm ci --loglevel=error --no-progress || \
+	  { echo "npm did not install the SDKs for JavaScript (see above): run 'make node-packages' again" >&2; exit 2; }
+	@touch $@
