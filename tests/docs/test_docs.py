@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -86,8 +87,17 @@ def test_every_dependency_has_its_reason() -> None:
     for extra in project["optional-dependencies"].values():
         wanted += extra
     names = {re.split(r"[\[<>=~! ]", requirement)[0].lower() for requirement in wanted}
-    told = {name.lower() for name in re.findall(r"^\| ([\w.-]+) \| \w", text("docs/dependencies.md"), re.MULTILINE)}
+    names |= set(json.loads(text("tests/js/package.json"))["dependencies"])
+    told = {name.lower() for name in re.findall(r"^\| ([\w.@/-]+) \| \w", text("docs/dependencies.md"), re.MULTILINE)}
     assert names == told - {"package"}
+
+
+def test_the_lock_of_the_javascript_packages_names_no_host() -> None:
+    packages = json.loads(text("tests/js/package-lock.json"))["packages"]
+    assert len(packages) > 1
+    for path, package in packages.items():
+        assert "resolved" not in package, path
+        assert not path or package["integrity"].startswith("sha512-"), path
 
 
 def test_the_error_tree_in_the_docstring_is_whole() -> None:
