@@ -266,7 +266,7 @@ class Plane:
         gate = TemplateGate(settings.template_lint)
         registry = Registry(store, issuer, self._entropy, self._notify, ask=verifier.ask, template_gate=gate)
         stack.push_async_callback(registry.settle)
-        runs = start_provisioning(self._just_in_time, store, registry.provisioner, gateway, settings, self._entropy)
+        runs = start_provisioning(self._just_in_time, store, registry.provisioner, gateway, settings)
         hooking = await Hooking.open(settings.file, store, self._clock, self._entropy, self._meter, self._notify)
         stack.push_async_callback(hooking.close)
         start_fleet_provisioning(

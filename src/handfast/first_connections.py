@@ -38,10 +38,9 @@ def start_provisioning(
     provisioner: Provisioner,
     data_plane: DataPlane,
     settings: Settings,
-    entropy: Entropy,
 ) -> ProvisioningRuns:
     """First connections are told through `data_plane` and provisioned by the templates of their CAs."""
-    provisioning = FirstProvisioning(store, provisioner, entropy)
+    provisioning = FirstProvisioning(store, provisioner)
     just_in_time.provision_by(provisioning, closes_first=settings.jitp == "aws")
     just_in_time.command(data_plane)
     return ProvisioningRuns(store, provisioning)

@@ -87,7 +87,7 @@ class FirstConnections:
         )
         self.just_in_time.command(self.data_plane)
         provisioner = Provisioner(self.store, entropy, Committer(self.notify), TemplateGate())
-        self.provisioning = FirstProvisioning(self.store, provisioner, entropy)
+        self.provisioning = FirstProvisioning(self.store, provisioner)
         self.just_in_time.provision_by(self.provisioning, closes_first=self.closes_first)
         self.verdict = Verdict(
             store=self.store,

@@ -420,7 +420,7 @@ async def make_plane(
         Checks(store, no_observations, clock, entropy),
         WhatIf(store, PrincipalCache(store, clock), None),
         hooks,
-        ProvisioningRuns(store, FirstProvisioning(store, registry.provisioner, entropy)),
+        ProvisioningRuns(store, FirstProvisioning(store, registry.provisioner)),
         Revocations(registry.certificates, NoSessions(), PrometheusMeter()),
     )
     return Plane(store, registry, accounts, endpoints, refusals, notified, regions, handlers)

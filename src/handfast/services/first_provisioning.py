@@ -15,7 +15,7 @@ from handfast.core.pki.pem import ParsedCertificate
 from handfast.core.provisioning.plan import ProvisioningFailed
 from handfast.core.provisioning.runs import MAX_MESSAGE_CHARACTERS, ProvisioningRun, RunOutcome
 from handfast.core.provisioning.template import builtin_parameters
-from handfast.ports import Cause, Change, Entropy, Store
+from handfast.ports import Cause, Change, Store
 from handfast.services.device_templates import DeviceTemplates
 from handfast.services.provisioner import Provisioner
 
@@ -23,10 +23,9 @@ from handfast.services.provisioner import Provisioner
 class FirstProvisioning:
     """Carries out the templates of CAs. `changed` after each commit."""
 
-    def __init__(self, store: Store, provisioner: Provisioner, entropy: Entropy) -> None:
+    def __init__(self, store: Store, provisioner: Provisioner) -> None:
         self._templates = DeviceTemplates(store)
         self._provisioner = provisioner
-        self._entropy = entropy
 
     async def changed(self, changes: Sequence[Change]) -> None:
         """Templates that changed are read again."""
@@ -44,13 +43,14 @@ class FirstProvisioning:
         The run: SUCCEEDED, durable and obeyed, or FAILED, not recorded yet.
 
         Args:
+            cause: Its request id becomes the run's id.
             register: The certificate where it is not registered; else it is
                 PENDING_ACTIVATION under the CA, or the run fails.
         """
         found = await self._templates.of(ca)
         run = ProvisioningRun(
             scope=ca.scope,
-            run_id=self._entropy.uuid(),
+            run_id=cause.request_id,  # its audit rows are found by it
             at=cause.at,
             certificate_id=parsed.certificate_id,
             ca_certificate_id=ca.certificate_id,

@@ -41,6 +41,8 @@ MAX_CERTIFICATES = 50_000
 MAX_SOURCES = 20_000
 MAX_UNDER_WAY = 16
 """Attempts that are in the store together: they share its commits, and come back to the loop in one turn."""
+MAX_ATTEMPTS = 4_096
+"""Attempts that wait for their turn or are under way. They outlive connections that give up: who comes back is in."""
 RECOUNT_S = 10.0
 OPERATION = "RegisterJustInTime"
 PROVISIONING = "ProvisionJustInTime"
@@ -186,6 +188,8 @@ class JustInTime:
             ((awaiting.scope, awaiting.ca_certificate_id), "under this CA"),
             (source_of(facts.peer_address), "from this address"),
         )
+        if len(self._under_way) >= MAX_ATTEMPTS:
+            return Reason(ReasonCode.LIMIT_EXCEEDED, f"{MAX_ATTEMPTS} first connections wait to be settled")
         for source, where in sources:
             if not self._sources.available(source, now):
                 text = f"more than {self._limits.per_second:g} first connections a second {where}"

@@ -125,6 +125,7 @@ class Vouching:
         """
         answer = self._answers.get((scope, facts.certificate_id))
         if answer is None:
+            generation = self._generation  # what is chosen now is worth remembering until the next change
             candidates = list(self._candidates(scope, facts.certificate_der).values())
             if not candidates:
                 return ()  # cheap, and the peer's certificate leaves nothing behind here
@@ -132,19 +133,18 @@ class Vouching:
             # connected waiting for one signature, not for all.
             async with self._turns.setdefault(scope, asyncio.Lock()):
                 try:
-                    answer = await self._judged(scope, facts, candidates)
+                    answer = await self._judged(scope, facts, candidates, generation)
                 except CertificateInputError as error:
                     return (Reason(ReasonCode.CERTIFICATE_KEY_REFUSED, f"it cannot be read strictly: {error}"),)
         return self._decide(answer)
 
-    async def _judged(self, scope: Scope, facts: TLSFacts, candidates: Sequence[_CA]) -> _Answer:
+    async def _judged(self, scope: Scope, facts: TLSFacts, candidates: Sequence[_CA], generation: int) -> _Answer:
         """Verifies signatures, of one CA in a turn of the loop, and remembers what came of it."""
         key = (scope, facts.certificate_id)
         answer = self._answers.get(key)
         if answer is not None:
             return answer
         await asyncio.sleep(0)  # whoever came in the same turn waits behind this one
-        generation = self._generation
         answer = await _judge(self.read(facts), candidates)
         if generation == self._generation:
             if len(self._answers) >= MAX_ANSWERS:

@@ -441,6 +441,17 @@ async def test_a_flood_does_not_fill_the_registry(tmp_path: Path) -> None:
         assert [JUST] == await world.codes(leaves[2])
 
 
+async def test_what_waits_to_be_settled_is_bounded(world: FirstConnections, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handfast.services.just_in_time.MAX_ATTEMPTS", 2)
+    ca = OwnCA()
+    await world.register_ca(ca)
+    leaves = [presented(ca.issue(f"lamp {number}")) for number in range(3)]
+    found = await asyncio.gather(*(world.codes(who) for who in leaves))
+    assert [[JUST], [JUST], ["LIMIT_EXCEEDED"]] == sorted(found)
+    (late,) = (who for who, codes in zip(leaves, found, strict=True) if codes != [JUST])
+    assert [JUST] == await world.codes(late)
+
+
 def test_buckets_are_bounded() -> None:
     buckets = KeyedBuckets(burst=1, per_second=1, limit=10)
     for number in range(1000):
