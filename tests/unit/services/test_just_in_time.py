@@ -196,6 +196,28 @@ async def test_what_memory_believes_of_a_ca_is_not_enough(world: FirstConnection
     assert await world.registered(who) is None
 
 
+async def test_an_answer_about_a_ca_that_changed_meanwhile_is_not_remembered(
+    world: FirstConnections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca = OwnCA()
+    await world.register_ca(ca)
+    changes = await world.store.update_ca_certificate(
+        SCOPE, ca.id, status=None, auto_registration_status=AutoRegistrationStatus.DISABLE, cause=cause()
+    )
+    record = await world.store.ca_certificate(SCOPE, ca.id)
+
+    async def at_once(*_: object) -> object:
+        return record
+
+    monkeypatch.setattr(world.store, "ca_certificate", at_once)
+    facts = presented(ca.issue()).facts()
+    waiting = asyncio.ensure_future(world.vouching.vouch(SCOPE, facts))
+    await asyncio.sleep(0)  # its candidates are chosen
+    await world.vouching.changed(changes)
+    await waiting
+    assert () == await world.vouching.vouch(SCOPE, facts)
+
+
 async def test_a_ca_that_cannot_be_read_vouches_for_nobody(
     world: FirstConnections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
