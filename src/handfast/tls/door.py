@@ -280,9 +280,16 @@ class Door(asyncio.Protocol):
             return
         self._reader = ClientHelloReader()
         if header.rest:
-            self.data_received(header.rest)
+            self._take(header.rest)
 
     def data_received(self, data: bytes) -> None:
+        raw = self._raw
+        try:
+            self._take(data)
+        except BaseException as exc:
+            self._internal_failure(exc, raw)
+
+    def _take(self, data: bytes) -> None:
         if self._next is not None:
             if not self._held and self._raw is not None:
                 self._raw.pause_reading()  # what a hasty client sends stays bounded
@@ -318,7 +325,7 @@ class Door(asyncio.Protocol):
         hello, rest = reader.take()
         self._go_on(hello, of_hello=True)
         if rest:
-            self.data_received(rest)
+            self._take(rest)
 
     def _choose(self, hello: ClientHello) -> bool:
         """Decide everything that the first hello decides and make the engine; False: refused."""
@@ -333,22 +340,18 @@ class Door(asyncio.Protocol):
                 self._refuse_alpn(hello)
                 return False
         contexts = factory.contexts
-        try:
-            serving = factory.plane.serving(hello.sni, hello, self._peer[0])
-            policy = serving.policy or factory.policy
-            kind = choose_chain(hello, serving.prefer or contexts.prefer, policy, only=serving.only)
-            if isinstance(kind, Reject):
-                self._refuse(Reason(kind.code, kind.detail), kind.alert)
-                return False
-            name = serving.certificates
-            whole = kind == "rsa" or takes_rsa_signatures(hello)
-            context = contexts.get(name, kind, factory.client_auth[selected], selected, policy, whole=whole)
-            if context is None:
-                raise LookupError(f"no {kind} server certificate is installed for {name!r}")
-            self._engine = contexts.engine(context)
-        except BaseException as exc:
-            self._internal_failure(exc)
+        serving = factory.plane.serving(hello.sni, hello, self._peer[0])
+        policy = serving.policy or factory.policy
+        kind = choose_chain(hello, serving.prefer or contexts.prefer, policy, only=serving.only)
+        if isinstance(kind, Reject):
+            self._refuse(Reason(kind.code, kind.detail), kind.alert)
             return False
+        name = serving.certificates
+        whole = kind == "rsa" or takes_rsa_signatures(hello)
+        context = contexts.get(name, kind, factory.client_auth[selected], selected, policy, whole=whole)
+        if context is None:
+            raise LookupError(f"no {kind} server certificate is installed for {name!r}")
+        self._engine = contexts.engine(context)
         self._kind = kind
         self._selected = selected
         return True
@@ -373,7 +376,14 @@ class Door(asyncio.Protocol):
 
     def take_turn(self) -> None:
         """The handshake goes on with what came, unless the connection is gone."""
-        wanted, raw = self._next, self._raw
+        raw = self._raw
+        try:
+            self._take_turn(raw)
+        except BaseException as exc:
+            self._internal_failure(exc, raw)
+
+    def _take_turn(self, raw: asyncio.Transport | None) -> None:
+        wanted = self._next
         self._next = None
         held, self._held = self._held, b""
         if wanted is None or raw is None or self._engine is None:
@@ -441,7 +451,7 @@ class Door(asyncio.Protocol):
             application = factory.plane.opened(facts, transport)
         except BaseException as exc:
             raw.set_protocol(self)
-            self._internal_failure(exc, b"")
+            self._internal_failure(exc, raw)
             return
         self._raw = None
         self._hello = None
@@ -451,10 +461,18 @@ class Door(asyncio.Protocol):
 
     # --- Refusals ------------------------------------------------------------------------------------------------
 
-    def _internal_failure(self, exc: BaseException, answer: bytes | None = None) -> None:
-        _log.error("the door failed on a connection from %s", self._peer[0], exc_info=exc)
-        alert = hellos.ALERT_INTERNAL_ERROR if answer is None else None
-        self._refuse(Reason(ReasonCode.INTERNAL, type(exc).__name__), alert, answer)
+    def _internal_failure(self, exc: BaseException, raw: asyncio.Transport | None) -> None:
+        """An exception of any kind refuses; it goes on where it is none of a connection's, as KeyboardInterrupt is."""
+        if raw is not None and raw is not self._raw:
+            _log.error("an application failed on a connection from %s", self._peer[0], exc_info=exc)
+            raw.abort()  # the connection was handed over, or is lost
+        elif self not in self._factory.lingering:
+            _log.error("the door failed on a connection from %s", self._peer[0], exc_info=exc)
+            reason = Reason(ReasonCode.INTERNAL, type(exc).__name__)
+            if self._engine is None and not self._fed:
+                self._refuse(reason, hellos.ALERT_INTERNAL_ERROR)
+            else:
+                self._refuse(reason, None, b"")  # an alert would have to be the engine's
         if not isinstance(exc, Exception):
             raise exc
 
@@ -467,16 +485,17 @@ class Door(asyncio.Protocol):
         self._engine = None
         self._proxy = None
         self._uncount()
-        self._report(reason, alert)
-        self._hello = None
-        if raw.is_closing():
-            return
-        if answer is None and alert is not None:
-            answer = _alert(alert)
-        if answer:
-            raw.write(answer)
-        raw.write_eof()
-        self._factory.lingering.add(self)
+        try:
+            self._report(reason, alert)
+        finally:
+            self._hello = None
+            if not raw.is_closing():
+                if answer is None and alert is not None:
+                    answer = _alert(alert)
+                if answer:
+                    raw.write(answer)
+                raw.write_eof()
+                self._factory.lingering.add(self)
 
     def _report(self, reason: Reason, alert: int | None) -> None:
         hello = self._hello

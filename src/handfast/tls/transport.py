@@ -169,7 +169,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
             assert self._raw is not None
             self._raw.resume_reading()
             if self._held:
-                self._turn.loop.call_soon(self._receive_held)
+                self._turn.loop.call_soon(self._go_on_with_held)
             else:
                 self._slow = False
 
@@ -375,6 +375,13 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
             self._turn.swollen.add(self)
         if engine.attention:
             self._attend(engine)
+
+    def _go_on_with_held(self) -> None:
+        try:
+            self._receive_held()
+        except Exception:
+            _log.exception("an application failed on what it had not wanted before")
+            self.abort()
 
     def _receive_held(self) -> None:
         self._turn.swollen.add(self)
