@@ -45,6 +45,12 @@ _REASONS: Final = (
     ("unknown certificate type", ReasonCode.CLIENT_KEY_UNUSABLE, ""),
     ("unsupported algorithm", ReasonCode.CLIENT_KEY_UNUSABLE, ""),
     ("unable to find public key parameters", ReasonCode.CLIENT_KEY_UNUSABLE, ""),
+    (
+        "unable to get certs public key",
+        ReasonCode.CLIENT_KEY_UNUSABLE,
+        "the key in the client's certificate cannot be read: it is no point of its curve, its curve is given by "
+        "parameters and not by name, or it is of an unknown kind",
+    ),
     ("for non ecc certificate", ReasonCode.CLIENT_KEY_UNUSABLE, ""),
     ("bad signature", ReasonCode.POSSESSION_NOT_PROVEN, ""),
     ("bad ecc cert", ReasonCode.CLIENT_KEY_UNUSABLE, ""),
