@@ -53,6 +53,7 @@ from handfast.keystore.pool import KeyPool
 from handfast.listeners import Listeners, address_of, bind, netloc_of
 from handfast.ports import Cause, Change
 from handfast.seam import ListenerKind
+from handfast.services.account_keys import PlaneByCredential
 from handfast.services.accounts import Accounts, Signer
 from handfast.services.authorities import ServerAuthority, ServerChain
 from handfast.services.endpoints import EndpointDirectory
@@ -81,6 +82,7 @@ from handfast.tls.contexts import Contexts
 from handfast.tls.door import DoorFactory
 from handfast.tls.proxy_protocol import Proxies
 from handfast.verifier import Verifier
+from handfast.websocket_door import WebSocketDoor, account_keys
 from handfast.wire.sigv4 import Authenticator, SigningKey
 from handfast.wire.skeleton import ApiApplication, ApiRefusal, MountedService
 from handfast.wire.spec import load_service
@@ -214,6 +216,7 @@ class Plane:
         accounts = Accounts(store, self._entropy, self._clock, self._notify)
         self._endpoints = EndpointDirectory(store, self._entropy, settings.domain, self._notify)
         await self._endpoints.load()
+        self._account_keys = account_keys(accounts, self._endpoints, recorder, self._clock, dev=settings.dev)
         self._issuers = DefaultIssuers(store, settings.region)
         await self._issuers.load()
         self._principals = PrincipalCache(store, self._clock)
@@ -249,7 +252,7 @@ class Plane:
             decisions=decisions.log,
         )
         gateway = Gateway(
-            verdict,
+            PlaneByCredential(verdict, self._account_keys, recorder),
             sessions,
             clock=self._clock,
             entropy=self._entropy,
@@ -259,6 +262,7 @@ class Plane:
             observer=checking.observations,
         )
         self._principals.command(gateway)
+        self._account_keys.command(gateway)
         self._events.command(gateway)
 
         verifier = Verifier()
@@ -337,8 +341,9 @@ class Plane:
             on_refused=refused_call,
         )
         own_hosts = frozenset(local_names) if settings.dev else None
+        websockets = WebSocketDoor(gateway, authenticator, recorder, self._meter, self._entropy)
         front = FrontDoor(
-            api=api,
+            api=websockets.before(api),
             trust_dir=data_dir / "trust",
             metrics=self._meter.render,
             metrics_token=_read_secret(settings.metrics_token_file, "--metrics-token-file"),
@@ -350,17 +355,19 @@ class Plane:
         listeners = Listeners()
         device_http = HttpServer(HttpsApplication(verdict, gateway, self._entropy))
         api_http = HttpServer(front)
+        admit = NamedEndpoint(self._endpoints, local_names, lenient=settings.sni == "lenient")
+        signed = ApiApplication(
+            [data],
+            authenticator,
+            self._clock,
+            self._entropy,
+            on_refused=refused_call,
+            signature_first=True,
+            admit=admit,
+        )
         signed_http = HttpServer(
             OwnHosts(
-                ApiApplication(
-                    [data],
-                    authenticator,
-                    self._clock,
-                    self._entropy,
-                    on_refused=refused_call,
-                    signature_first=True,
-                    admit=NamedEndpoint(self._endpoints, local_names, lenient=settings.sni == "lenient"),
-                ),
+                websockets.before(signed, admit),
                 own_hosts,
                 also=lambda name: self._endpoints.resolve_sni(name) is not None,
             )
@@ -457,6 +464,7 @@ class Plane:
         await self._issuers.changed(changes)
         await self._just_in_time.changed(changes)
         await self._principals.apply(changes)
+        await self._account_keys.changed(changes)
         await self._rotations.changed(changes)
         await self._events.changed(changes)
         self._bus.announce(changes)

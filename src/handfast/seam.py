@@ -29,6 +29,14 @@ class ListenerKind(StrEnum):
     API = "api"  # --api-port, where it speaks TLS
 
 
+@dataclass(frozen=True, slots=True)
+class SignedBy:
+    """An account's access key signed for the connection (MQTT over WebSocket); the signature is verified."""
+
+    access_key_id: str
+    scope: Scope  # the key's account, in the region that it signed for
+
+
 @dataclass(slots=True, kw_only=True)
 class TLSFacts:
     """
@@ -36,7 +44,9 @@ class TLSFacts:
 
     Where no certificate was asked for, `certificate_der` is b"" and `certificate_id` "".
     `offered` says what the ClientHello offered, as bounded text for the refusal
-    record; the data plane drops it once the connection is admitted.
+    record; the data plane drops it once the connection is admitted. Of a WebSocket
+    connection `signed` says who it is; without TLS, on loopback, `version`, `cipher`
+    and `chain_kind` are "" then.
     """
 
     listener: ListenerKind
@@ -53,16 +63,22 @@ class TLSFacts:
     chain_kind: str  # "rsa" | "ecdsa"
     hybrid_offered: bool = False  # a post-quantum hybrid group was offered, ours or another
     offered: Mapping[str, str] = field(default_factory=dict)
+    signed: SignedBy | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """Steps 2 and 3 of the verdict passed. `domain_name` is the endpoint that the client connected to."""
+    """
+    Steps 2 and 3 of the verdict passed. `domain_name` is the endpoint that the client connected to.
+
+    `certificate_id` names the principal: of a connection that was signed for it is the access key id.
+    """
 
     scope: Scope
     certificate_id: CertificateId
     domain_name: str
     not_after: float  # epoch seconds, exclusive: the session ends then
+    ends_with: str = "AUTH_ERROR"  # AWS's disconnectReason when it ends then
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,7 @@ COMPOSITION = frozenset(
         "http_server",
         "pki",
         "verifier",
+        "websocket_door",
     }
 )
 """The composition root and its parts: they introduce the adapters to each other."""

@@ -28,6 +28,12 @@ REFUSAL_CODES: dict[int, ReasonCode] = {
 }
 """What the record calls a violation that is answered with this Reason Code; others are PROTOCOL_ERROR."""
 
+END_CODES: dict[str, int] = {
+    "AUTH_ERROR": Code.NOT_AUTHORIZED,
+    "WEBSOCKET_TTL_EXPIRATION": Code.ADMINISTRATIVE_ACTION,
+}
+"""What MQTT 5 is told when the time of a connection is over, by `Admitted.ends_with`."""
+
 
 def goodbye(connection: MQTTConnection, reason: int) -> bytes:
     """The last packet to an MQTT 5 client; earlier versions have none."""

@@ -523,7 +523,7 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         admitted = self.admitted
         assert admitted is not None
         if self.gateway.seconds_until(admitted.not_after) <= 0:
-            self.cut(Code.NOT_AUTHORIZED, "AUTH_ERROR")
+            self.cut(answers.END_CODES[admitted.ends_with], admitted.ends_with)
             return 0
         if tick >= self._heard + self._silence:  # [MQTT-3.1.2-22]
             self.cut(Code.KEEP_ALIVE_TIMEOUT, "MQTT_KEEP_ALIVE_TIMEOUT")

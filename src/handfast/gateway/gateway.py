@@ -134,9 +134,9 @@ class Gateway:
 
     # the door
 
-    def accept(self, facts: TLSFacts) -> asyncio.Protocol:
+    def accept(self, facts: TLSFacts) -> MQTTConnection:
         """
-        The protocol for a connection whose handshake is done.
+        The protocol for a connection whose handshake, or upgrade to WebSocket, is done.
 
         Steps 2 and 3 of the verdict begin at once; their answer goes out after the CONNECT.
         """
@@ -216,6 +216,8 @@ class Gateway:
         self, observer: ConnectionObserver, connection: MQTTConnection, admitted: Admitted, older: MQTTConnection | None
     ) -> None:
         """Tell what this connection has in common with others; `older` has its client id."""
+        if connection.facts.signed is not None or (older is not None and older.facts.signed is not None):
+            return  # an account's key is shared on purpose, and is no device's identity
         scope, certificate_id, address = admitted.scope, admitted.certificate_id, connection.facts.peer_address
         if older is not None and older.admitted is not None and older.admitted.certificate_id != certificate_id:
             certificates = (older.admitted.certificate_id, certificate_id)

@@ -91,11 +91,14 @@ def _facts(facts: TLSFacts | None, details: Mapping[str, str] | None) -> tuple[d
     if facts is not None:
         about["listener"] = str(facts.listener)
         about["peer_port"] = str(facts.peer_port)
-        about["tls_version"] = facts.version
-        about["cipher"] = facts.cipher
+        if facts.version:
+            about["tls_version"] = facts.version
+            about["cipher"] = facts.cipher
+            about["chain"] = facts.chain_kind
         if facts.group:
             about["group"] = facts.group
-        about["chain"] = facts.chain_kind
+        if facts.signed is not None:
+            about["access_key_id"] = facts.signed.access_key_id
         if facts.certificate_der:
             serial = _add_certificate(about, facts.certificate_der)
         for name, value in facts.offered.items():

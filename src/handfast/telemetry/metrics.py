@@ -67,6 +67,13 @@ METRICS: tuple[Metric, ...] = (
         labels=("protocol",),
     ),
     Metric(
+        name="handfast_websocket_upgrades_total",
+        kind=Kind.COUNTER,
+        unit="requests",
+        help="Requests for MQTT over WebSocket (GET /mqtt), by outcome (accepted, refused).",
+        labels=("outcome",),
+    ),
+    Metric(
         name="handfast_mqtt_messages_total",
         kind=Kind.COUNTER,
         unit="messages",

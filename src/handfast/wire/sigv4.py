@@ -295,9 +295,16 @@ def check_target(raw_path: str, query: str) -> None:
         raise InvalidRequestError("the query holds characters that must be percent-encoded")
 
 
-def read_claim(request: HttpRequest) -> Claim:
+def read_claim(
+    request: HttpRequest, *, max_expires_s: int = MAX_EXPIRES_S, default_expires_s: int | None = None
+) -> Claim:
     """
     The claim of the Authorization header, or of a presigned URL's query.
+
+    Args:
+        request: Its body is not looked at.
+        max_expires_s: How long a presigned URL may be good for.
+        default_expires_s: How long one is that does not say so; None: it must.
 
     Raises:
         Refused: There is none, or it cannot be read.
@@ -311,7 +318,11 @@ def read_claim(request: HttpRequest) -> Claim:
         )
     if header is not None and presigned:
         raise _incomplete("Only one auth mechanism allowed; the request has an Authorization header and a signed query")
-    return _header_claim(header, request) if header is not None else _query_claim(presigned)
+    if header is not None:
+        return _header_claim(header, request)
+    if default_expires_s is not None:
+        presigned.setdefault("X-Amz-Expires", str(default_expires_s))
+    return _query_claim(presigned, max_expires_s)
 
 
 def _incomplete(message: str) -> Refused:
@@ -337,15 +348,15 @@ def _header_claim(header: str, request: HttpRequest) -> Claim:
     return _claim(parts["Credential"], parts["SignedHeaders"], parts["Signature"], stamp, None)
 
 
-def _query_claim(given: dict[str, str]) -> Claim:
+def _query_claim(given: dict[str, str], max_expires_s: int) -> Claim:
     if given.get("X-Amz-Algorithm") != ALGORITHM:
         raise _incomplete(f"X-Amz-Algorithm must be {ALGORITHM}")
     for name in ("X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature"):
         if not given.get(name):
             raise _incomplete(f"The signed query requires '{name}'")
     expires = given["X-Amz-Expires"]
-    if not (expires.isascii() and expires.isdigit() and len(expires) <= 6 and 1 <= int(expires) <= MAX_EXPIRES_S):
-        raise _incomplete(f"X-Amz-Expires must be between 1 and {MAX_EXPIRES_S} seconds")
+    if not (expires.isascii() and expires.isdigit() and len(expires) <= 6 and 1 <= int(expires) <= max_expires_s):
+        raise _incomplete(f"X-Amz-Expires must be between 1 and {max_expires_s} seconds")
     return _claim(
         given["X-Amz-Credential"],
         given["X-Amz-SignedHeaders"],
