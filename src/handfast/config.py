@@ -370,7 +370,7 @@ SETTINGS: tuple[Setting, ...] = (
         unit=_PORT_UNIT + "; off",
         more="With ALPN `x-amzn-mqtt-ca` it is MQTT, with `x-amzn-http-ca` the HTTPS data plane, both over mutual TLS. "
         "Without ALPN, or with `http/1.1`, no client certificate is asked for, and every request must be signed with "
-        "SigV4. Custom authorizers (ALPN `mqtt`) are not supported.",
+        "SigV4; `GET /mqtt` is MQTT over WebSocket there. Custom authorizers (ALPN `mqtt`) are not supported.",
         parse=_port_or_off,
     ),
     Setting(

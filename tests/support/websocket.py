@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import os
 import socket
@@ -17,9 +16,9 @@ from botocore.credentials import Credentials
 from tests.support.server import Server
 
 LIMIT_S = 15.0
-KEY = base64.b64encode(bytes(range(16))).decode()
-ACCEPT = "B+OtfuoNJ74zbbqUf8wCQVCXo+4="
-"""What a server answers to KEY (RFC 6455 §4.2.2)."""
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+"""RFC 6455 §1.3: a key, and what a server answers to it."""
 
 
 def presigned(
@@ -81,7 +80,8 @@ def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool =
     if not masked:
         return head + payload
     mask = os.urandom(4)
-    return head + mask + bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
+    stream = (mask * (length // 4 + 1))[:length]
+    return head + mask + (int.from_bytes(payload) ^ int.from_bytes(stream)).to_bytes(length)
 
 
 class RawWebSocket:

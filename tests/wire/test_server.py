@@ -187,12 +187,13 @@ def answer(raw: bytes) -> tuple[int, dict[str, Any]]:
         ([b"GET /" + b"x" * 100_000], 431),
         ([b"GET / HTTP/1.1\r\nHost: h\r\n" + b"A: b\r\n" * 200 + b"\r\n"], 431),
         ([b"GET / HTTP/1.1\r\nHost: h\r\nX: slow"], 408),
+        ([b"GET /mqtt HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"], 408),
         ([b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"], 400),
         ([b"GET / HTTP/9.9\r\n\r\n"], 400),
         ([b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx"], 400),
         ([b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n"], 400),
     ],
-    ids=["header", "target", "count", "late", "tls", "version", "lengths", "negative"],
+    ids=["header", "target", "count", "late", "late upgrade", "tls", "version", "lengths", "negative"],
 )
 def test_a_head_over_its_bounds_is_answered_and_closed(server: Running, pieces: list[bytes], status: int) -> None:
     got, body = answer(server.raw(*pieces))

@@ -45,7 +45,9 @@ from handfast.wire.spec import Service, load_service
 log = logging.getLogger(__name__)
 
 PATH: Final = b"/mqtt"
-SUBPROTOCOL: Final = "mqtt"
+SUBPROTOCOLS: Final = ("mqtt", "mqttv3.1")
+"""In our order: the standard's, and the only one that AWS's older device SDKs offer, whatever they speak."""
+MAX_KEY_CHARS: Final = 256
 SIGNING_NAMES: Final = frozenset({"iotdevicegateway", "iotdata"})
 """SigV4 service names: that of the documentation and of newer SDKs, and that of older device SDKs."""
 MAX_EXPIRES_S: Final = 86_400
@@ -146,7 +148,7 @@ class WebSocketApplication:
         upgrade = (scope.get("extensions") or {}).get(UPGRADE)
         if not isinstance(upgrade, Upgrade):
             raise _UpgradeNeeded("This path is for MQTT over WebSocket: ask for an upgrade, in a GET without a body.")
-        key = _websocket_key(head)
+        key, subprotocol = _agree(head)
         if upgrade.sent_ahead:
             raise InvalidRequestError("The client must wait for the answer to its upgrade request.")
         owned = OwnedScope(caller.account_id, check_region(caller.region))
@@ -155,7 +157,7 @@ class WebSocketApplication:
             "upgrade": "websocket",
             "connection": "Upgrade",
             "sec-websocket-accept": generate_accept_token(key.encode()).decode(),
-            "sec-websocket-protocol": SUBPROTOCOL,
+            "sec-websocket-protocol": subprotocol,
             "x-amzn-requestid": self._entropy.uuid(),
         }
 
@@ -223,13 +225,13 @@ def connection_facts(scope: Scope) -> TLSFacts:
     )
 
 
-def _websocket_key(head: HttpRequest) -> str:
+def _agree(head: HttpRequest) -> tuple[str, str]:
     """
-    The key of a WebSocket handshake that offers MQTT (RFC 6455 §4.2.1).
+    The key of a WebSocket handshake, and the subprotocol to speak (RFC 6455 §4.2.1).
 
     Raises:
-        InvalidRequestError: It is none.
-        _UpgradeNeeded: Of another version.
+        InvalidRequestError: There is no such key, or MQTT is not offered.
+        _UpgradeNeeded: Another version of WebSocket.
     """
     if _only(head, "sec-websocket-version") != VERSION:
         raise _UpgradeNeeded(f"Only version {VERSION} of WebSocket is spoken here (Sec-WebSocket-Version).")
@@ -238,12 +240,14 @@ def _websocket_key(head: HttpRequest) -> str:
         random = base64.b64decode(key, validate=True)
     except ValueError:
         random = b""
-    if len(random) != 16:
+    # AWS's older device SDK for Python sends 128 bytes.
+    if len(random) < 16 or len(key) > MAX_KEY_CHARS:
         raise InvalidRequestError("Sec-WebSocket-Key must be the base64 of 16 bytes.")
-    offered = (head.header("sec-websocket-protocol") or "").split(",")
-    if SUBPROTOCOL not in map(str.strip, offered):  # [MQTT-6.0.0-3]
-        raise InvalidRequestError(f"The client must offer the subprotocol {SUBPROTOCOL} (Sec-WebSocket-Protocol).")
-    return key
+    offered = {name.strip() for name in (head.header("sec-websocket-protocol") or "").split(",")}
+    for subprotocol in SUBPROTOCOLS:  # [MQTT-6.0.0-3]
+        if subprotocol in offered:
+            return key, subprotocol
+    raise InvalidRequestError("The client must offer the subprotocol mqtt (Sec-WebSocket-Protocol).")
 
 
 def _only(head: HttpRequest, wanted: str) -> str:

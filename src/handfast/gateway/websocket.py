@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
-from wsproto.frame_protocol import CloseReason, ParseFailed
+from wsproto.frame_protocol import CloseReason
 
 from handfast.core.mqtt.reasons import Code
 from handfast.errors import ProtocolViolation
@@ -67,7 +67,7 @@ class WebSocketTransport(asyncio.Transport, asyncio.Protocol):
         self._full = False  # the raw transport takes no more for now
         self._closing = False
         self._broken = False
-        self._close_code = CloseReason.NORMAL_CLOSURE
+        self._close_code: int = CloseReason.NORMAL_CLOSURE
         self._timer: asyncio.TimerHandle | None = None
         self._lost = False
 
@@ -234,32 +234,30 @@ class WebSocketTransport(asyncio.Transport, asyncio.Protocol):
             return  # nothing counts behind a Close frame, or behind what breaks the protocol
         frames.receive_data(data)
         chunks: list[bytes] = []
-        broken: tuple[str, CloseReason, Code] | None = None
+        broken: tuple[str, int, Code] | None = None
         closed = False
-        try:
-            for event in frames.events():
-                if isinstance(event, BytesMessage):
-                    chunks.append(bytes(event.data))
-                    self._message_bytes += len(event.data)
-                    if self._message_bytes > MAX_MESSAGE_BYTES:
-                        said = f"a message of more than {MAX_MESSAGE_BYTES} bytes"
-                        broken = (said, CloseReason.MESSAGE_TOO_BIG, Code.PACKET_TOO_LARGE)
-                        break
-                    if event.message_finished:
-                        self._message_bytes = 0
-                elif isinstance(event, Ping):
-                    # One who does not read gets no answers; the last of several pings is answer enough (§5.5.3).
-                    if not self._full and not self._closing and self._raw is not None:
-                        self._raw.write(frames.send(event.response()))
-                elif isinstance(event, TextMessage):
-                    # [MQTT-6.0.0-1]
-                    broken = ("a text frame", CloseReason.UNSUPPORTED_DATA, Code.MALFORMED_PACKET)
+        for event in frames.events():
+            if isinstance(event, BytesMessage):
+                chunks.append(bytes(event.data))
+                self._message_bytes += len(event.data)
+                if self._message_bytes > MAX_MESSAGE_BYTES:
+                    said = f"a message of more than {MAX_MESSAGE_BYTES} bytes"
+                    broken = (said, CloseReason.MESSAGE_TOO_BIG, Code.PACKET_TOO_LARGE)
                     break
-                elif isinstance(event, CloseConnection):
-                    closed = True
-                    break
-        except ParseFailed as error:
-            broken = (str(error), error.code, Code.MALFORMED_PACKET)
+                if event.message_finished:
+                    self._message_bytes = 0
+            elif isinstance(event, Ping):
+                # One who does not read gets no answers; the last of several pings is answer enough (§5.5.3).
+                if not self._full and not self._closing and self._raw is not None:
+                    self._raw.write(frames.send(event.response()))
+            elif isinstance(event, TextMessage):  # [MQTT-6.0.0-1]
+                broken = ("a text frame", CloseReason.UNSUPPORTED_DATA, Code.MALFORMED_PACKET)
+                break
+            elif isinstance(event, CloseConnection):
+                closed = frames.state in (ConnectionState.REMOTE_CLOSING, ConnectionState.CLOSED)
+                if not closed:  # the library's form of what it could not parse
+                    broken = (event.reason or "a malformed frame", event.code, Code.MALFORMED_PACKET)
+                break
         if chunks and not self._closing:
             self._connection.data_received(chunks[0] if len(chunks) == 1 else b"".join(chunks))
         if closed:
@@ -281,7 +279,7 @@ class WebSocketTransport(asyncio.Transport, asyncio.Protocol):
         self._connection.close(b"", "CLIENT_INITIATED_DISCONNECT")
         self.close()
 
-    def _break(self, what: str, code: CloseReason, reason: Code) -> None:
+    def _break(self, what: str, code: int, reason: Code) -> None:
         """The client broke RFC 6455: recorded, told by the Close frame, closed."""
         self._broken = True
         if self._closing:

@@ -117,10 +117,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.parser = None  # type: ignore[assignment] # breaks the cycle with it
         fields = [*self.server_state.default_headers, *((n.encode(), v.encode()) for n, v in headers.items())]
         lines = (b"%s: %s\r\n" % field for field in fields)
-        transport.write(b"HTTP/1.1 101 Switching Protocols\r\n%s\r\n" % b"".join(lines))
-        protocol = speaker()
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
+        try:
+            transport.write(b"HTTP/1.1 101 Switching Protocols\r\n%s\r\n" % b"".join(lines))
+            protocol = speaker()
+            transport.set_protocol(protocol)
+            protocol.connection_made(transport)
+        except BaseException:
+            transport.abort()  # nobody would speak on it
+            raise
         self.flow.resume_reading()
 
     def on_message_begin(self) -> None:
