@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 
-from tests.support.registry import ROLE, TEMPLATE_BODY
 from tests.support.server import Server, clean_environment
 
 
@@ -25,37 +23,13 @@ def aws(server: Server, *words: str, check: bool = True) -> subprocess.Completed
     return done
 
 
-def test_the_tutorial_lines_work(server: Server, folder: Path) -> None:
+def test_keys_and_certificate_come_into_files(server: Server, folder: Path) -> None:
+    """One line as a process of its own; tests/e2e/test_guide_lines.py has the developer guide's."""
     folder.mkdir(parents=True)
-    name = f"cli-{uuid.uuid4().hex}"
-    aws(server, "iot", "create-thing", "--thing-name", name)
-    made = json.loads(
-        aws(
-            server,
-            *["iot", "create-keys-and-certificate", "--set-as-active"],
-            *["--certificate-pem-outfile", str(folder / "c.pem"), "--private-key-outfile", str(folder / "k.pem")],
-        ).stdout
-    )
+    files = ["--certificate-pem-outfile", str(folder / "c.pem"), "--private-key-outfile", str(folder / "k.pem")]
+    made = json.loads(aws(server, "iot", "create-keys-and-certificate", "--set-as-active", *files).stdout)
     assert (folder / "c.pem").read_text() == made["certificatePem"]
-    document = folder / "policy.json"
-    document.write_text('{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["iot:*"],"Resource":["*"]}]}')
-    aws(server, "iot", "create-policy", "--policy-name", name, "--policy-document", f"file://{document}")
-    aws(server, "iot", "attach-policy", "--policy-name", name, "--target", made["certificateArn"])
-    aws(server, "iot", "attach-thing-principal", "--thing-name", name, "--principal", made["certificateArn"])
-    listed = json.loads(aws(server, "iot", "list-thing-principals", "--thing-name", name).stdout)
-    assert [made["certificateArn"]] == listed["principals"]
-    aws(server, "iot", "update-certificate", "--certificate-id", made["certificateId"], "--new-status", "INACTIVE")
-    described = json.loads(aws(server, "iot", "describe-certificate", "--certificate-id", made["certificateId"]).stdout)
-    assert "INACTIVE" == described["certificateDescription"]["status"]
-
-
-def test_a_provisioning_template_is_made_from_a_file(server: Server, folder: Path) -> None:
-    folder.mkdir(parents=True)
-    (folder / "template.json").write_text(TEMPLATE_BODY)
-    name = f"cli-{uuid.uuid4().hex[:20]}"
-    words = ["--template-name", name, "--template-body", f"file://{folder / 'template.json'}"]
-    made = aws(server, "iot", "create-provisioning-template", *words, "--provisioning-role-arn", ROLE, "--enabled")
-    assert (name, 1) == (json.loads(made.stdout)["templateName"], json.loads(made.stdout)["defaultVersionId"])
+    assert (folder / "k.pem").read_text() == made["keyPair"]["PrivateKey"]
 
 
 def test_errors_reach_the_command_line(server: Server) -> None:

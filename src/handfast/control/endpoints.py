@@ -31,6 +31,7 @@ class EndpointHandlers:
 
     async def describe_endpoint(self, ctx: Caller, *, endpoint_type: str | None = None) -> Result:
         scope = scope_of(ctx)
+        endpoint_type = _spelled(endpoint_type)
         if endpoint_type in _REFUSED:
             raise InvalidRequestError(f"Endpoint type {endpoint_type} is not served: {_REFUSED[endpoint_type]}")
         if endpoint_type not in (None, DATA_ATS, CREDENTIAL_PROVIDER):
@@ -55,3 +56,10 @@ class EndpointHandlers:
                 if ctx.is_operator or record.scope.account == ctx.account_id
             ]
         }
+
+
+def _spelled(endpoint_type: str | None) -> str | None:
+    """The type as the model spells it: the developer guide's tutorials write the prefix `IoT:`, which AWS takes."""
+    if endpoint_type is None or endpoint_type[:4].lower() != "iot:":
+        return endpoint_type
+    return f"iot:{endpoint_type[4:]}"

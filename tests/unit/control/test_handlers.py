@@ -765,6 +765,7 @@ async def test_an_endpoint_is_described_and_its_region_made_ready(plane: Plane) 
     data = (await plane.call("DescribeEndpoint", endpoint_type="iot:Data-ATS"))["endpoint_address"]
     assert data.endswith("-ats.iot.us-east-1.example.test")
     assert {"endpoint_address": data} == await plane.call("DescribeEndpoint")
+    assert {"endpoint_address": data} == await plane.call("DescribeEndpoint", endpoint_type="IoT:Data-ATS")
     assert SCOPE == plane.endpoints.resolve_sni(data)
     credentials = (await plane.call("DescribeEndpoint", endpoint_type="iot:CredentialProvider"))["endpoint_address"]
     assert data.replace("-ats.iot.", ".credentials.iot.") == credentials
