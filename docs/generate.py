@@ -139,12 +139,29 @@ def lifecycle() -> Iterator[str]:
     yield f"| `DELETE` | {' | '.join(deleted)} |"
 
 
+def guide() -> Iterator[str]:
+    """The developer guide's pages, with how many lines of each are run, and the operations that are not built."""
+    if str(DOCS.parent) not in sys.path:
+        sys.path.insert(0, str(DOCS.parent))
+    from tests.support.guide import pages
+
+    from handfast import app
+
+    built = frozenset(app.implemented_operations()["iot"])
+    yield "| page | lines | not built, answered with 501 and the operation's name |"
+    yield "| --- | --- | --- |"
+    for title, steps in pages():
+        missing = sorted({step.operation for step in steps if step.operation and step.operation not in built})
+        yield f"| {title} | {len(steps)} | {', '.join(missing)} |"
+
+
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "settings": settings,
     "metrics": metrics,
     "errors": errors,
     "refusals": refusals,
     "operations": operations,
+    "guide": guide,
     "lifecycle": lifecycle,
     "lifecycle-diagram": lifecycle_diagram,
 }

@@ -1,4 +1,4 @@
-"""Every `aws iot` line of the developer guide's pages through the AWS CLI, unchanged but for credentials, endpoint, ids."""
+"""The `aws iot` lines of the developer guide's pages through the AWS CLI, with credentials, endpoint and ids put in."""
 
 from __future__ import annotations
 
