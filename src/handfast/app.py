@@ -25,7 +25,7 @@ from handfast.audit_trail import start_audit
 from handfast.backups import Backups
 from handfast.bulk_tasks import BulkTasks
 from handfast.bus.local import LocalBus
-from handfast.certificate_status import start_stapling
+from handfast.certificate_status import Published, start_publishing, start_stapling
 from handfast.checking import Checking
 from handfast.cli.connection import resolves
 from handfast.cli.screens import ServeInfo, start_screen
@@ -146,6 +146,7 @@ class Plane:
         self._entropy = SystemEntropy()
         self._meter = PrometheusMeter()
         self._bus = LocalBus()
+        self._published = Published()
         self._contexts = Contexts(prefer=settings.prefer_chain, policy=settings.tls_policy)
 
     async def start(self, *, first_run: bool) -> None:
@@ -197,6 +198,7 @@ class Plane:
             keystore=FileKeyStore,
             progress=_say,
             reveal=_reveal_root_passphrase,
+            public_url=settings.public_url,
         )
         audit = await start_audit(
             store,
@@ -208,6 +210,7 @@ class Plane:
             stack=stack,
         )
         self._stapler = start_stapling(data_dir, self._contexts, self._clock, self._entropy, self._meter, stack)
+        self._published = await start_publishing(settings, store, self._authority, self._clock, self._meter, stack)
         device_keys = KeyPool()
         stack.push_async_callback(device_keys.close)
         issuer = self._authority.device_issuer(device_keys)
@@ -340,7 +343,7 @@ class Plane:
             self._entropy,
             on_refused=refused_call,
         )
-        own_hosts = frozenset(local_names) if settings.dev else None
+        own_hosts = frozenset(filter(None, (*local_names, self._published.host))) if settings.dev else None
         websockets = WebSocketDoor(gateway, authenticator, recorder, self._meter, self._entropy)
         front = FrontDoor(
             api=websockets.before(api),
@@ -350,6 +353,8 @@ class Plane:
             loopback=settings.is_loopback,
             hosts=own_hosts,
             report=bulk_tasks.links.report,
+            published=self._published.get,
+            public_path=self._published.path,
         )
 
         listeners = Listeners()
@@ -467,6 +472,7 @@ class Plane:
         await self._account_keys.changed(changes)
         await self._rotations.changed(changes)
         await self._events.changed(changes)
+        self._published.changed(changes)
         self._bus.announce(changes)
 
     def _log_refusal(self, refusal: Refusal) -> None:

@@ -1,15 +1,30 @@
-"""What is told of certificates' states, put together for the server: OCSP staples of the operator's certificates."""
+"""
+What is told of certificates' states, put together for the server: OCSP staples of the operator's certificates, and
+what is published of the authorities' own.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from handfast.ports import Clock, Entropy, Meter
+import structlog
+
+from handfast.config import Settings
+from handfast.ports import Change, Clock, Entropy, Meter, Store
 from handfast.responders.fetch import HttpResponders
+from handfast.services.authorities import ServerAuthority
+from handfast.services.pki_folder import PkiFolder
+from handfast.services.publication import Publication, Publications
+from handfast.services.revocation_lists import RevocationLists
 from handfast.services.staple_files import StapleFiles
 from handfast.services.stapling import Stapler
 from handfast.tls.contexts import Contexts
+
+log = structlog.get_logger("handfast")
 
 
 def start_stapling(
@@ -19,3 +34,39 @@ def start_stapling(
     stapler = Stapler(HttpResponders(), contexts.staple, StapleFiles(data_dir), clock, entropy, meter)
     stack.push_async_callback(stapler.close)
     return stapler
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the front door answers of it, and what a commit tells it. Nothing without a public URL."""
+
+    get: Callable[[str, str], Publication | None] = lambda _folder, _name: None
+    changed: Callable[[Sequence[Change]], None] = lambda _changes: None
+    host: str | None = None
+    path: str = ""
+
+
+async def start_publishing(
+    settings: Settings, store: Store, authority: ServerAuthority, clock: Clock, meter: Meter, stack: AsyncExitStack
+) -> Published:
+    """
+    Where there is a public URL, issuers' certificates and their lists of revocations are published, and kept fresh
+    until the stack is left.
+
+    Raises:
+        ConfigurationError: A file of the PKI is missing or damaged.
+    """
+    if settings.public_url is None:
+        return Published()
+    if settings.api_tls:
+        log.warning(
+            "the API port speaks TLS: have a proxy forward plain HTTP for /aia/ and /crl/ to it",
+            public_url=settings.public_url,
+        )
+    folder = PkiFolder(settings.data_dir / "pki")
+    publications = Publications(folder, authority.list_issuers, lambda name: lists.get(name))
+    lists = RevocationLists(store, folder, publications.look, clock, meter)
+    await lists.start()
+    stack.push_async_callback(lists.close)
+    parts = urlsplit(settings.public_url)
+    return Published(publications.get, lists.changed, parts.hostname, parts.path)

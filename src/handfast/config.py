@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from handfast.core.identity.security_policy import DEFAULT_SECURITY_POLICY, SECURITY_POLICIES
+from handfast.core.pki.pointers import public_base
 from handfast.errors import ConfigurationError
 from handfast.printable import printable
 
@@ -56,6 +57,7 @@ class Settings:
     prefer_chain: Literal["rsa", "ecdsa"]
     tls_policy: str
     serve_cross: bool
+    public_url: str | None
     refusals: Literal["explain", "aws"]
     sni: Literal["lenient", "aws"]
     quotas: Literal["off", "aws"]
@@ -277,6 +279,13 @@ def _database_url(written: _Written) -> str:
     return text
 
 
+def _public_url(written: _Written) -> str:
+    try:
+        return public_base(written.text())
+    except ValueError as error:
+        written.wrong("the http URL below which others reach this server's API port", str(error))
+
+
 def name_problem(name: str) -> str | None:
     """What keeps a lower-case name from being a legal DNS host name (RFC 1123 §2.1, RFC 1035 §2.3.4), or None."""
     if not name:
@@ -457,6 +466,19 @@ SETTINGS: tuple[Setting, ...] = (
         "`rsa_pkcs1_sha256` for certificates is sent none.",
         parse=_switch,
         switch=True,
+    ),
+    Setting(
+        name="public_url",
+        flag="--public-url",
+        metavar="URL",
+        default=None,
+        default_text="none: certificates name no place, and no list is published",
+        help="Where others reach the API port: certificates then name their issuer and a CRL below it.",
+        unit="http://HOST[:PORT][/PATH]",
+        more="Below it the API port publishes issuers' certificates (`/aia/`) and lists of revocations (`/crl/`) "
+        "without credentials, the device issuing CA's among them; see [revocation](revocation.md). Server "
+        "certificates are made anew when it changes.",
+        parse=_public_url,
     ),
     Setting(
         name="refusals",

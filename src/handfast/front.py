@@ -6,6 +6,7 @@ Only what stands here is answered without credentials.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from handfast.core.pki.pointers import CERTIFICATES, LISTS
+from handfast.services.publication import Publication
 
 PEM = "application/x-pem-file"
 NDJSON = "application/x-ndjson"
@@ -74,6 +78,9 @@ class FrontDoor:
         loopback: Whether only this machine can reach the port.
         hosts: See `OwnHosts`.
         report: The file of a bulk registration task that a token opens, if it does.
+        published: The issuer's certificate (folder `aia`) or list of revocations (`crl`) of this name.
+        public_path: What stands before these folders in the public URL; without it they are answered too, for
+            proxies that take it away.
     """
 
     def __init__(
@@ -86,12 +93,16 @@ class FrontDoor:
         loopback: bool,
         hosts: frozenset[str] | None,
         report: Callable[[str], Path | None] = lambda _token: None,
+        published: Callable[[str, str], Publication | None] = lambda _folder, _name: None,
+        public_path: str = "",
     ) -> None:
         self._trust_dir = trust_dir
         self._metrics = metrics
         self._metrics_token = metrics_token
         self._loopback = loopback
         self._report = report
+        self._published = published
+        prefixes = dict.fromkeys(("", public_path))
         router = Router(
             routes=[
                 Route("/healthz", self._healthz, methods=["GET"]),
@@ -99,6 +110,11 @@ class FrontDoor:
                 Route("/trust", self._list_trust, methods=["GET"]),
                 Route("/trust/{name}", self._serve_trust, methods=["GET"]),
                 Route("/bulk-reports/{token}", self._serve_report, methods=["GET"]),
+                *(
+                    Route(f"{prefix}/{folder}/{{name}}", self._serve_published, methods=["GET"])
+                    for prefix in prefixes
+                    for folder in (CERTIFICATES, LISTS)
+                ),
             ],
             redirect_slashes=False,
             default=api,
@@ -131,6 +147,17 @@ class FrontDoor:
         if path is None:
             return PlainTextResponse("No such trust file; GET /trust lists them.\n", 404)
         return Response(path.read_bytes(), media_type=PEM)
+
+    async def _serve_published(self, request: Request) -> Response:
+        folder, name = request.url.path.split("/")[-2:]
+        found = self._published(folder, name)
+        if found is None:
+            return PlainTextResponse("Nothing of this name is published here; see --public-url.\n", 404)
+        tag = f'"{hashlib.sha256(found.content).hexdigest()[:32]}"'
+        headers = {"etag": tag, "cache-control": "public, max-age=300", "x-content-type-options": "nosniff"}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(found.content, media_type=found.media_type, headers=headers)
 
     async def _serve_report(self, request: Request) -> Response:
         path = self._report(request.path_params["token"])

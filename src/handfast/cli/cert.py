@@ -27,7 +27,9 @@ from handfast.cli.expiry import (
 from handfast.cli.import_ import import_certificates
 from handfast.cli.options import CertificateId, Limit, Status
 from handfast.cli.rotate import rotate, rotations
+from handfast.core.pki.reasons import REASONS
 from handfast.durations import parse_duration
+from handfast.errors import ConfigurationError
 
 cert_app = typer.Typer(help="Device certificates: look at them, change their status, hand them over.")
 
@@ -147,7 +149,19 @@ def deactivate(call: Call, certificate_id: CertificateId) -> None:
 
 @cert_app.command("revoke")
 @calls_server()
-def revoke(call: Call, certificate_id: CertificateId) -> None:
+def revoke(
+    call: Call,
+    certificate_id: CertificateId,
+    reason: Annotated[
+        str | None,
+        typer.Option(
+            "--reason",
+            metavar="REASON",
+            help=f"What the list of revocations says of it: {', '.join(REASONS)}.",
+            show_default="unspecified",
+        ),
+    ] = None,
+) -> None:
     """
     Refuse the device for good; deleting the certificate afterwards does not undo it.
 
@@ -155,10 +169,13 @@ def revoke(call: Call, certificate_id: CertificateId) -> None:
     """
     server = call.server()
     if server.is_aws:
+        if reason is not None:
+            raise ConfigurationError("AWS keeps no reason of a revocation: leave --reason out")
         _set_status(call, certificate_id, "REVOKED")
         return
     with calling(server):
-        receipt = handfast_api(server).revoke_certificate(certificateId=certificate_id)
+        given = {} if reason is None else {"reason": reason}
+        receipt = handfast_api(server).revoke_certificate(certificateId=certificate_id, **given)
     receipt.pop("ResponseMetadata", None)
     cut = receipt["sessionsCut"]
     gone = f"{cut} session{'s' if cut != 1 else ''} cut, the last after {receipt['worstDelayMs']:.0f} ms"

@@ -50,6 +50,7 @@ from handfast.ports.just_in_time import JustInTimeStore
 from handfast.ports.policies import PolicyStore
 from handfast.ports.provisioning import ProvisioningStore, ProvisioningTemplateStore
 from handfast.ports.registration_tasks import RegistrationTaskStore
+from handfast.ports.revocations import RevocationStore
 from handfast.ports.thing_groups import ThingGroupStore
 from handfast.ports.values import NO_TAGS as NO_TAGS
 from handfast.ports.values import Cause as Cause
@@ -96,6 +97,7 @@ class Store(
     RegistrationTaskStore,
     CertificateProviderStore,
     ProvisioningClaimStore,
+    RevocationStore,
     Protocol,
 ):
     """
@@ -156,9 +158,10 @@ class Store(
         expected: CertificateStatus,
         new: CertificateStatus,
         cause: Cause,
+        reason: str = "unspecified",
     ) -> list[Change]:
-        """A rotation that it takes part in ends where it has no point left. "status": no longer `expected`;
-        "missing"."""
+        """REVOKED for a reason of `core.pki.reasons`, which is noted for `revocations_after`. A rotation that it takes
+        part in ends where it has no point left. "status": no longer `expected`; "missing"."""
         ...
 
     async def delete_certificate(

@@ -21,11 +21,14 @@ from handfast.core.pki import chain as chains
 from handfast.core.pki import profile as profiles
 from handfast.core.pki.issue import SigningKey, general_name
 from handfast.core.pki.keys import BrokenRule
+from handfast.core.pki.pointers import Pointers, pointers_to, points_to
 from handfast.errors import CertificateInputError, ConfigurationError
 from handfast.ports import Clock, Entropy
-from handfast.services import pki_creation
+from handfast.services import pki_creation, publication
 from handfast.services.device_issuer import DeviceIssuer, DeviceKeys, IssuedKeys
 from handfast.services.pki_folder import (
+    DEVICE_CA,
+    DEVICE_CA_KEY,
     KINDS,
     LEAF_KEYS,
     LEGACY,
@@ -33,6 +36,7 @@ from handfast.services.pki_folder import (
     ChainKind,
     Intermediate,
     KeyFolder,
+    ListIssuer,
     OpenKeyFolder,
     PkiFolder,
     bundle_pem,
@@ -98,7 +102,9 @@ class ServerAuthority:
         entropy: Entropy,
         keystore: OpenKeyFolder,
         key_passphrase: bytes | None,
+        public_url: str | None = None,
     ) -> None:
+        self.public_url = public_url
         self.data_dir = data_dir
         self.region = region
         self.generated_root_passphrase = None
@@ -129,6 +135,7 @@ class ServerAuthority:
         key_passphrase: bytes | None = None,
         progress: Callable[[str], None] | None = None,
         reveal: Callable[[str], None] | None = None,
+        public_url: str | None = None,
     ) -> ServerAuthority:
         """
         The authority of a data directory, its PKI made if there is none, every chain verified.
@@ -143,6 +150,8 @@ class ServerAuthority:
             progress: Told what a first run is doing.
             reveal: Called with a generated root passphrase before the PKI is in place: a first run that is killed
                 earlier is redone with another one, so no passphrase is lost that opens anything.
+            public_url: Below it issuers' certificates and lists of revocations are published, which leaves made from
+                now on name; None: they name none. A stored leaf that does otherwise is made anew.
 
         Raises:
             ConfigurationError: A file missing, damaged or readable by others; a chain that does not verify; a
@@ -157,6 +166,7 @@ class ServerAuthority:
             entropy=entropy,
             keystore=keystore,
             key_passphrase=key_passphrase,
+            public_url=public_url,
         )
         authority._check_names()
         if not authority._folder.exists:
@@ -226,6 +236,24 @@ class ServerAuthority:
                 renewed.append(fresh)
             return renewed
 
+    def list_issuers(self) -> list[ListIssuer]:
+        """
+        Whoever can sign a list of revocations here: the intermediates that have not ended and whose keys are here, and
+        the device issuing CA, which is the last.
+
+        Raises:
+            ConfigurationError: A file is missing or damaged.
+        """
+        now = self._clock.now()
+        found = [
+            ListIssuer(each.published_name, each.certificate, self._keys.signing_key(each.name))
+            for kind in KINDS
+            for each in self._folder.intermediates(kind)
+            if each.certificate.not_valid_after_utc > now and self._keys.has(each.name)
+        ]
+        device = self._folder.device_issuer()
+        return [*found, ListIssuer(DEVICE_CA, device, self._keys.signing_key(DEVICE_CA_KEY))]
+
     def first_expiry(self) -> dict[str, dt.datetime]:
         """The notAfter that comes first among the leaves, the intermediates and the roots in use, by these kinds."""
         with self._lock:
@@ -258,6 +286,7 @@ class ServerAuthority:
                     said.append(
                         f"A new {kind.upper()} intermediate was requested and waits for `handfast roots install`."
                     )
+        said += publication.warnings(self._folder, now)
         if any(self._folder.offline.glob("*.key")):
             said.append(f"The root keys still lie in {self._folder.offline}: move the folder to a safe.")
         if not self._keys.encrypted:
@@ -288,6 +317,7 @@ class ServerAuthority:
             key_passphrase=key_passphrase,
             progress=progress,
             before_commit=lambda: reveal(generated) if generated else None,
+            public_url=self.public_url,
         )
         self.generated_root_passphrase = generated
 
@@ -360,6 +390,8 @@ class ServerAuthority:
         wanted = [general_name(each) for each in self._names(region)]
         if list(names) != wanted or leaf.subject != profiles.server_subject(region, self._domain):
             return None
+        if not points_to(leaf, self._pointers(kind)):
+            return None
         if not self._keys.has(name) or chains.link_refusals(leaf, issuer):
             return None
         if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
@@ -383,6 +415,7 @@ class ServerAuthority:
                 now=self._clock.now(),
                 entropy=self._entropy,
                 server_names=self._names(region),
+                pointers=self._pointers(kind),
             )
         except CertificateInputError as error:
             raise ConfigurationError(f"No {kind.upper()} server certificate can be issued: {error}") from error
@@ -395,6 +428,9 @@ class ServerAuthority:
             if other != name and old.fullmatch(other):
                 self._keys.remove(other)
         return self._server_chain(kind, region, leaf, intermediate.certificate, key)
+
+    def _pointers(self, kind: ChainKind) -> Pointers | None:
+        return pointers_to(self.public_url, self._intermediates[kind].published_name)
 
     def _server_chain(
         self, kind: ChainKind, region: str, leaf: x509.Certificate, intermediate: x509.Certificate, key: SigningKey

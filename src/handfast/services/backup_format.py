@@ -66,6 +66,7 @@ RULES: tuple[Rule, ...] = (
     _rule(Kind.FILE, rf"pki/(?:{_PART}/)?{_PART}\.(?:pem|pub)", "certificates and public keys"),
     _rule(Kind.FILE, rf"pki/(?:{_PART}/)?{_PART}\.key", "private keys of the PKI"),
     _rule(Kind.FILE, r"pki/offline/README\.txt", "what to do with the root keys"),
+    _rule(Kind.FILE, rf"pki/crl/{_PART}\.(?:crl|json)", "lists of revocations"),
     _rule(Kind.FILE, r"staples/[0-9a-f]{64}\.der", "OCSP responses of the operator's server certificates"),
     _rule(Kind.DATABASE, re.escape(REGISTRY), "the registry"),
     # After the registry: a task that goes on takes back what they tell of lines that it has not done.

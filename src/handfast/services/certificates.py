@@ -167,10 +167,17 @@ class Certificates:
         return chosen_signer(parsed.cert, candidates, cause.at, named=ca_pem is not None)
 
     async def update_status(
-        self, scope: Scope, cause: Cause, certificate_id: CertificateId, new_status: CertificateStatus
+        self,
+        scope: Scope,
+        cause: Cause,
+        certificate_id: CertificateId,
+        new_status: CertificateStatus,
+        reason: str = "unspecified",
     ) -> CertificateStatus:
         """
         The certificate has the new status and everything obeys it; the status before is returned.
+
+        `reason` is RFC 5280's word for why it is REVOKED, as the device issuing CA's list tells it.
 
         A race is decided by the store: whoever loses is judged again, from the
         status that the winner left.
@@ -184,7 +191,7 @@ class Certificates:
             try:
                 await self._commit(
                     self._store.set_certificate_status(
-                        scope, certificate_id, expected=record.status, new=new, cause=cause
+                        scope, certificate_id, expected=record.status, new=new, cause=cause, reason=reason
                     ),
                     suspects=[suspect],
                 )

@@ -21,10 +21,12 @@ from cryptography import x509
 
 from handfast.core.pki import profile as profiles
 from handfast.core.pki.issue import SERIAL_BYTES, SigningKey, VerifyingKey, prepare, sign
+from handfast.core.pki.pointers import Pointers, pointers_to
 from handfast.core.pki.profile import Profile
 from handfast.datadir import write_atomically
 from handfast.errors import ConfigurationError
 from handfast.ports import Clock, Entropy
+from handfast.services import root_crls
 from handfast.services.pki_folder import (
     DEFAULT_ROOT,
     KINDS,
@@ -64,6 +66,7 @@ def create(
     key_passphrase: bytes | None,
     progress: Callable[[str], None],
     before_commit: Callable[[], None],
+    public_url: str | None = None,
 ) -> None:
     """
     `data_dir/pki` exists, whole.
@@ -72,6 +75,7 @@ def create(
         root_passphrase: Encrypts the root keys.
         key_passphrase: Encrypts the online keys; None leaves them plain.
         before_commit: Called when everything is made and nothing is in place yet; what it raises undoes all.
+        public_url: Below it the intermediates' issuers are published; None: they name no place.
 
     Raises:
         ConfigurationError: Another process is doing the same.
@@ -87,7 +91,7 @@ def create(
             folder = PkiFolder(staging)
             online = keystore(staging, key_passphrase, entropy)
             offline = keystore(folder.offline, root_passphrase, entropy)
-            _Maker(folder, online, offline, clock.now(), entropy, progress).make()
+            _Maker(folder, online, offline, clock.now(), entropy, progress, public_url).make()
             _sync_tree(staging)
             before_commit()
             staging.rename(data_dir / "pki")
@@ -119,7 +123,9 @@ class _Maker:
         now: dt.datetime,
         entropy: Entropy,
         progress: Callable[[str], None],
+        public_url: str | None,
     ) -> None:
+        self._public_url = public_url
         self._folder = folder
         self._online = online
         self._offline = offline
@@ -150,10 +156,21 @@ class _Maker:
         for kind in KINDS:
             signer = f"root-ca-{DEFAULT_ROOT[kind]}"
             name = intermediate_name(kind, 1)
-            certificate = self._issue(
-                profiles.INTERMEDIATE, intermediate_subject(kind, 1), keys[name], roots[signer], keys[signer]
+            certificate = issue(
+                profiles.INTERMEDIATE,
+                intermediate_subject(kind, 1),
+                keys[name].public_key(),
+                roots[signer],
+                keys[signer],
+                now=self._now,
+                entropy=self._entropy,
+                pointers=pointers_to(self._public_url, signer),
             )
             self._folder.write(name, [certificate])
+        if self._public_url is not None:
+            for spec in ROOTS:
+                crl = root_crls.signed(roots[spec.file], keys[spec.file], self._now)
+                self._folder.write_list(spec.file, crl)
         device_key = keys["device-ca/issuer-1"]
         device = self._issue(profiles.DEVICE_ISSUER, profiles.DEVICE_ISSUER_NAME, device_key, None, device_key)
         self._folder.write("device-ca/issuer-1", [device])
@@ -194,6 +211,7 @@ def issue(
     now: dt.datetime,
     entropy: Entropy,
     server_names: tuple[str, ...] = (),
+    pointers: Pointers | None = None,
 ) -> x509.Certificate:
     """`prepare` and `sign` in one go, for the authorities' own certificates."""
     ticket = prepare(
@@ -204,6 +222,7 @@ def issue(
         now=now,
         serial=entropy.token_bytes(SERIAL_BYTES),
         server_names=server_names,
+        pointers=pointers,
     )
     return x509.load_der_x509_certificate(sign(ticket, issuer_key))
 

@@ -9,6 +9,7 @@ The PKI in the data directory: what lies where, and how it is read and replaced.
     pki/leaves/REGION-KIND.pem                  leaf and intermediate, replaced whole
     pki/leaves/REGION-KIND-ID.key               its key; ID is the start of the leaf's subjectKeyIdentifier
     pki/device-ca/issuer-1.pem, issuer-1.key    the device issuing CA: a trust domain of its own
+    pki/crl/NAME.crl                            lists of revocations, DER, where a public URL names them
     pki/offline/                                root keys, encrypted, and copies of the roots; never opened by `serve`
     trust/                                      what is published, made from pki/roots at every start
 
@@ -61,6 +62,9 @@ ROOTS: tuple[RootSpec, ...] = (
 )
 LEGACY = "legacy-root"
 LEGACY_COMMON_NAME = "Handfast Legacy Root"
+DEVICE_CA = "device-ca-1"
+"""What the device issuing CA is called below a public URL."""
+DEVICE_CA_KEY = "device-ca/issuer-1"
 LEAF_KEYS: Mapping[ChainKind, str] = {"rsa": "rsa2048", "ecdsa": "p256"}
 DEFAULT_ROOT: Mapping[ChainKind, int] = {"rsa": 1, "ecdsa": 3}
 BUNDLES: Mapping[str, tuple[str, ...]] = {
@@ -100,6 +104,19 @@ class Intermediate(NamedTuple):
     def name(self) -> str:
         """The key's name in the folder."""
         return intermediate_name(self.kind, self.generation)
+
+    @property
+    def published_name(self) -> str:
+        """Its name below a public URL."""
+        return f"{self.kind}-{self.generation}"
+
+
+class ListIssuer(NamedTuple):
+    """Who signs a list of revocations; `name` is the list's."""
+
+    name: str
+    certificate: x509.Certificate
+    key: SigningKey
 
 
 class PkiFolder:
@@ -171,6 +188,26 @@ class PkiFolder:
         file = self._file(name)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(file, bundle_pem(certificates))
+
+    def intermediates(self, kind: ChainKind) -> list[Intermediate]:
+        """All that have a certificate, the oldest first."""
+        return [
+            Intermediate(kind, number, self._one(intermediate_name(kind, number)))
+            for number in self._generations(kind, ".pem")
+        ]
+
+    def list_of(self, name: str) -> bytes | None:
+        """The list of revocations of an issuer (`rsa-1`, `root-ca-1`, `device-ca-1`), DER; None where there is none."""
+        try:
+            return (self.path / "crl" / f"{name}.crl").read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write_list(self, name: str, der: bytes) -> None:
+        """The issuer's list of revocations is this one, whole or not at all."""
+        file = self.path / "crl" / f"{name}.crl"
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        write_atomically(file, der)
 
     def _generations(self, kind: ChainKind, ending: str) -> list[int]:
         numbers = []

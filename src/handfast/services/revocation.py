@@ -17,16 +17,18 @@ class Revocations:
         self._farewells = farewells
         self._meter = meter
 
-    async def revoke(self, scope: Scope, cause: Cause, certificate_id: CertificateId) -> Cut:
+    async def revoke(
+        self, scope: Scope, cause: Cause, certificate_id: CertificateId, reason: str = "unspecified"
+    ) -> Cut:
         """
-        The certificate is REVOKED and every connection that it had is closed.
+        The certificate is REVOKED, for a reason of RFC 5280's, and every connection that it had is closed.
 
         The delay runs from this call until the last connection's transport is closed:
         the peer was sent its end, nothing more is read or written. None counts for a
         certificate that was REVOKED already. Errors are those of `update_status`.
         """
         with self._farewells.watch_principal(scope, certificate_id) as farewell:
-            await self._certificates.update_status(scope, cause, certificate_id, CertificateStatus.REVOKED)
+            await self._certificates.update_status(scope, cause, certificate_id, CertificateStatus.REVOKED, reason)
             cut = await farewell.last_gone()
         if cut.sessions:
             self._meter.observe("handfast_revocation_seconds", cut.worst_delay_s)

@@ -32,7 +32,7 @@ from handfast.core.identity.records import (
 )
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Page, PageRequest
-from handfast.storage import tombstones
+from handfast.storage import revocations, tombstones
 from handfast.storage.expiry import expiry_listing
 from handfast.storage.journal import Facts, insert_or_ignore, record, record_all
 from handfast.storage.paging import Listing
@@ -267,17 +267,23 @@ def set_status(
     expected: CertificateStatus,
     new: CertificateStatus,
     cause: Cause,
+    reason: str = "unspecified",
 ) -> list[Change]:
     values = {"id": certificate_id, "expected": expected.value, "new": new.value, "at": cause.at}
     if _SET_STATUS.run(connection, {**scope_values(scope), **values}).rowcount == 0:
         status = require(connection, scope, certificate_id)
         raise StoreConflict("status", f"Certificate {certificate_id} is {status}, not {expected}", status=status)
+    after = {"status": new.value}
+    if new is CertificateStatus.REVOKED:
+        revocations.note(connection, scope, certificate_id, cause.at, reason)
+        if reason != "unspecified":
+            after["reason"] = reason
     return record(
         connection,
         cause,
         Change(ChangeKind.CERTIFICATE, scope, certificate_id),
         before={"status": expected.value},
-        after={"status": new.value},
+        after=after,
     )
 
 

@@ -202,7 +202,9 @@ def _set(
     found = certificates.get(connection, scope, certificate_id)
     if found is None or found.status not in (_ACTIVE, _INACTIVE) or found.status is new:
         return []
-    return certificates.set_status(connection, scope, certificate_id, expected=found.status, new=new, cause=cause)
+    return certificates.set_status(
+        connection, scope, certificate_id, expected=found.status, new=new, cause=cause, reason="superseded"
+    )
 
 
 def _change(rotation: RotationRecord) -> Change:

@@ -66,6 +66,7 @@ from handfast.storage.sql_just_in_time import JustInTimeOperations
 from handfast.storage.sql_providers import ProviderOperations
 from handfast.storage.sql_provisioning import ProvisioningOperations
 from handfast.storage.sql_registration_tasks import RegistrationTaskOperations
+from handfast.storage.sql_revocations import RevocationOperations
 from handfast.storage.sql_templates import TemplateOperations
 from handfast.storage.sql_thing_types import ThingTypeOperations
 from handfast.storage.sqlite import SQLiteDatabase
@@ -85,6 +86,7 @@ class SQLStore(
     JustInTimeOperations,
     RegistrationTaskOperations,
     ProviderOperations,
+    RevocationOperations,
 ):
     """The registry on SQLAlchemy Core. Make one with `open`; it owns its directory until `close`."""
 
@@ -212,10 +214,11 @@ class SQLStore(
         expected: CertificateStatus,
         new: CertificateStatus,
         cause: Cause,
+        reason: str = "unspecified",
     ) -> list[Change]:
         def change(connection: Connection) -> list[Change]:
             changes = device_certificates.set_status(
-                connection, scope, certificate_id, expected=expected, new=new, cause=cause
+                connection, scope, certificate_id, expected=expected, new=new, cause=cause, reason=reason
             )
             return changes + rotations.follow(connection, scope, certificate_id, cause)
 

@@ -199,6 +199,19 @@ tombstones = Table(  # certificates that are gone and may not come back by thems
     sqlite_with_rowid=False,
 )
 
+revocations = Table(  # of certificates issued here, for the issuing CA's list; they stay when registrations go
+    "revocations",
+    metadata,
+    Column("sequence", Serial, primary_key=True),
+    Column("account_id", Key, nullable=False),
+    Column("region", Key, nullable=False),
+    Column("certificate_id", Key, nullable=False),
+    Column("pem", Text, nullable=False),
+    Column("revoked_at", Instant, nullable=False),
+    Column("reason", Key, nullable=False),
+    Index("uq_revocations_certificate", "account_id", "region", "certificate_id", unique=True),
+)
+
 rotations = Table(  # what was made for what; the history stays when certificates go
     "rotations",
     metadata,

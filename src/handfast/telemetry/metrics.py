@@ -199,6 +199,20 @@ METRICS: tuple[Metric, ...] = (
         labels=("state",),
     ),
     Metric(
+        name="handfast_crl_entries",
+        kind=Kind.GAUGE,
+        unit="certificates",
+        help="Revoked certificates in the list of revocations that an issuer of ours publishes.",
+        labels=("issuer",),
+    ),
+    Metric(
+        name="handfast_crl_next_update_seconds",
+        kind=Kind.GAUGE,
+        unit="seconds since the epoch",
+        help="nextUpdate of the list of revocations that an issuer of ours publishes.",
+        labels=("issuer",),
+    ),
+    Metric(
         name="handfast_build_info",
         kind=Kind.GAUGE,
         unit="always 1",

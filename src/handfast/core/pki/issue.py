@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from handfast.core.pki import profile as profiles
 from handfast.core.pki.keys import key_kind, key_refusals, request_refusals
 from handfast.core.pki.pem import ParsedRequest
+from handfast.core.pki.pointers import Pointers
 from handfast.core.pki.profile import Profile
 from handfast.errors import CertificateInputError, IssuerMismatch, TicketSpent
 
@@ -65,6 +66,7 @@ def prepare(
     now: dt.datetime,
     serial: bytes,
     server_names: Sequence[str] = (),
+    pointers: Pointers | None = None,
 ) -> Ticket:
     """
     Check one certificate against its profile and its issuer.
@@ -78,6 +80,7 @@ def prepare(
         serial: `SERIAL_BYTES` random bytes; the number is positive and has exactly 20 octets.
         server_names: DNS names (a leading `*.` is a wildcard) and IP addresses, for a server
             profile only, where at least one is needed.
+        pointers: Where the issuer's certificate and list of revocations are published; None: nowhere.
 
     Returns:
         A ticket for `sign`, to be redeemed with the issuer's key. notAfter never lies beyond the
@@ -127,6 +130,8 @@ def prepare(
             x509.SubjectAlternativeName([general_name(name) for name in dict.fromkeys(server_names)]),
             critical=not list(subject),
         )
+    for extension in pointers.extensions() if pointers is not None else ():
+        builder = builder.add_extension(extension, critical=False)
     return Ticket(builder, issuer_key)
 
 
@@ -173,7 +178,7 @@ def sign(ticket: Ticket, key: SigningKey) -> bytes:
         raise IssuerMismatch(
             f"The signing key ({key_kind(key.public_key())}) is not the issuer's ({key_kind(ticket.issuer_key)})."
         )
-    return ticket.redeem().sign(key, _digest(key)).public_bytes(Encoding.DER)
+    return ticket.redeem().sign(key, digest_for(key)).public_bytes(Encoding.DER)
 
 
 def serial_number(entropy: bytes) -> int:
@@ -235,6 +240,7 @@ def _authority_key_identifier(issuer: x509.Certificate | None, own_key: Verifyin
     return x509.AuthorityKeyIdentifier(identifier.digest, None, None)
 
 
-def _digest(key: SigningKey) -> hashes.SHA256 | hashes.SHA384:
+def digest_for(key: SigningKey) -> hashes.SHA256 | hashes.SHA384:
+    """What a key signs with: SHA-256, or SHA-384 where it is RSA 4096 or P-384."""
     strong = key.key_size >= 4096 if isinstance(key, rsa.RSAPrivateKey) else key.curve.key_size >= 384
     return hashes.SHA384() if strong else hashes.SHA256()
