@@ -25,7 +25,7 @@ from handfast.audit_trail import start_audit
 from handfast.backups import Backups
 from handfast.bulk_tasks import BulkTasks
 from handfast.bus.local import LocalBus
-from handfast.certificate_status import Published, start_publishing, start_stapling
+from handfast.certificate_status import start_publishing, start_stapling
 from handfast.checking import Checking
 from handfast.cli.connection import resolves
 from handfast.cli.screens import ServeInfo, start_screen
@@ -146,7 +146,6 @@ class Plane:
         self._entropy = SystemEntropy()
         self._meter = PrometheusMeter()
         self._bus = LocalBus()
-        self._published = Published()
         self._contexts = Contexts(prefer=settings.prefer_chain, policy=settings.tls_policy)
 
     async def start(self, *, first_run: bool) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.support.inprocess import ACCOUNT, CountingEntropy, SystemClock, call, known_keys
 
 from handfast.front import FrontDoor
+from handfast.services.publication import Publication
 from handfast.wire.sigv4 import Authenticator, SigningKey
 from handfast.wire.skeleton import ApiApplication, MountedService
 from handfast.wire.spec import load_service
@@ -98,3 +99,29 @@ async def test_without_dev_the_forged_signature_is_what_is_refused(tmp_path: Pat
     server = Dev(tmp_path, dev=False)
     assert 403 == await server.post({"origin": "https://evil.example"})
     assert [] == server.created
+
+
+async def test_what_is_published_is_answered_without_credentials(tmp_path: Path) -> None:
+    async def api(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("not the API's")
+
+    files = {("aia", "rsa-1.cer"): Publication(b"DER", "application/pkix-cert")}
+    front = FrontDoor(
+        api=api,
+        trust_dir=tmp_path,
+        metrics=lambda: b"",
+        metrics_token=None,
+        loopback=False,
+        hosts=None,
+        published=lambda folder, name: files.get((folder, name)),
+        public_path="/handfast",
+    )
+    for path in ("/handfast/aia/rsa-1.cer", "/aia/rsa-1.cer"):
+        answer = await call(front, "GET", path, {"host": HOST})
+        assert (200, b"DER") == (answer.status, answer.body)
+        headers = {key.lower(): value for key, value in answer.headers.items()}
+        assert "application/pkix-cert" == headers["content-type"]
+        same = await call(front, "GET", path, {"host": HOST, "if-none-match": headers["etag"]})
+        assert (304, b"") == (same.status, same.body)
+    for path in ("/aia/rsa-2.cer", "/crl/rsa-1.cer", "/handfast/crl/rsa-1.crl"):
+        assert 404 == (await call(front, "GET", path, {"host": HOST})).status

@@ -80,7 +80,7 @@ class DeviceIssuer:
 
     @property
     def certificate(self) -> x509.Certificate:
-        """The issuer's own certificate; published nowhere."""
+        """The issuer's own certificate; in no trust bundle."""
         return self._certificate
 
     async def create_keys_and_certificate(self) -> IssuedKeys:

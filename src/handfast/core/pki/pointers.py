@@ -62,8 +62,8 @@ def public_base(text: str) -> str:
     Raises:
         ValueError: It is none; the message ends a sentence that names what was expected.
     """
-    if not text.isascii() or len(text) > MAX_URL_CHARACTERS:
-        raise ValueError(f"ASCII, at most {MAX_URL_CHARACTERS} characters")
+    if not text.isascii() or not text.isprintable() or len(text) > MAX_URL_CHARACTERS:
+        raise ValueError(f"printable ASCII, at most {MAX_URL_CHARACTERS} characters")
     parts = urlsplit(text)  # ValueError: brackets
     if parts.scheme == "https":
         raise ValueError("http, not https: who follows the URL does not trust a TLS server yet")
