@@ -41,6 +41,7 @@ def listener(server: Server, device: Device) -> Iterator[Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
 def operator(server: Server) -> Any:
     return handfast_client(server.api, "us-east-1", *server.credentials("handfast-operator"))
 
@@ -377,15 +378,15 @@ class TestTheSession:
         assert "TOPIC_NOT_VALID" == server.explain(client_id)[0]["reasons"][0]["code"]
 
     @pytest.mark.parametrize("how", ["revoked", "account disabled"])
-    def test_it_ends_with_the_key(self, server: Server, how: str) -> None:
-        account = operator(server).create_account()["accountId"]
-        made = operator(server).create_access_key(accountId=account)
+    def test_it_ends_with_the_key(self, server: Server, operator: Any, how: str) -> None:
+        account = operator.create_account()["accountId"]
+        made = operator.create_access_key(accountId=account)
         keys = made["accessKeyId"], made["secretAccessKey"]
         with connected(server, keys, version=5) as socket, connected(server, server.credentials(), version=5) as other:
             if how == "revoked":
-                operator(server).revoke_access_key(accountId=account, accessKeyId=keys[0])
+                operator.revoke_access_key(accountId=account, accessKeyId=keys[0])
             else:
-                operator(server).update_account(accountId=account, status="DISABLED")
+                operator.update_account(accountId=account, status="DISABLED")
             assert (2, b"\xe0\x01\x87") == socket.receive()
             assert 1000 == socket.close_code()
             with RawWebSocket.to_api(server) as again:

@@ -329,8 +329,8 @@ _TEXTS: dict[ReasonCode, tuple[str, str]] = {
         "Check the secret access key, and that nothing on the way changes path, query or headers.",
     ),
     _CODES.API_CLOCK_SKEW: (
-        "The request's time is more than five minutes off the server's.",
-        "Set the caller's clock, or the server's.",
+        "The request's time is more than five minutes off the server's, or the time of its presigned URL is over.",
+        "Set the caller's clock, or the server's; sign a URL anew before it is used.",
     ),
     _CODES.INTERNAL: (
         "handfast failed inside and refused to be on the safe side.",

@@ -270,10 +270,11 @@ class Authenticator:
             )
         if claim.at + lasts < now:
             limit = "5 min" if claim.expires_s is None else f"{claim.expires_s} s"
+            advice = "set the client's clock" if claim.expires_s is None else f"it was good for {limit}; sign it anew"
             raise Refused(
                 InvalidSignatureError(f"Signature expired: {claim.timestamp} is now earlier than {shown} - {limit}."),
                 ReasonCode.API_CLOCK_SKEW,
-                f"the request says {claim.timestamp}, the server's clock {shown}: set the client's clock",
+                f"the request says {claim.timestamp}, the server's clock {shown}: {advice}",
             )
 
 

@@ -67,12 +67,12 @@ async def test_output_longer_than_a_frame_is_several_messages(world: World) -> N
 
 async def test_a_flood_of_small_frames_is_dealt_with_in_many_turns(world: World) -> None:
     peer = await Peer(world).connect()
-    peer.socket.data_received(frame(2, packet(0xC0)) * (TURN_BYTES // 8 * 4))
+    peer.socket.data_received(frame(2, packet(0xC0)) * (TURN_BYTES // 8 * 2))
     assert not peer.raw.reading
     assert len(peer.raw.written) <= TURN_BYTES
     while not peer.raw.reading:
         await asyncio.sleep(0)
-    assert TURN_BYTES // 8 * 4 == (await peer.received()).count(b"\xd0\x00")
+    assert TURN_BYTES // 8 * 2 == (await peer.received()).count(b"\xd0\x00")
 
 
 async def test_nothing_is_read_while_mqtt_takes_no_more(world: World) -> None:
@@ -181,6 +181,15 @@ async def test_its_time_ends(world: World) -> None:
     world.pass_time(2)
     assert b"\x82\x03\xe0\x01\x98\x88\x02\x03\xe8" == await peer.received()
     assert ["WEBSOCKET_TTL_EXPIRATION"] == world.plane.gone
+
+
+async def test_the_end_of_the_server_is_told(world: World) -> None:
+    peer = Peer(world)
+    await peer.send(frame(2, connect_packet("client", 5)))
+    closing = asyncio.create_task(world.gateway.close())
+    assert b"\x82\x03\xe0\x01\x8b\x88\x02\x03\xe9" == await peer.received()
+    await peer.send(frame(8, b"\x03\xe9"))
+    await asyncio.wait_for(closing, 5)
 
 
 async def test_a_connect_that_does_not_come(world: World) -> None:
