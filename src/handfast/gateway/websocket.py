@@ -28,7 +28,7 @@ MAX_MESSAGE_BYTES: Final = 1024 * 1024
 """Of one message, whose frames pass as they come: seven of the largest MQTT packets, for clients that gather them."""
 MAX_FRAME_BYTES: Final = 65_535
 """Of one frame of ours: its length still fits in two bytes."""
-CLOSE_S: Final = 1.0
+CLOSE_S: Final = 0.5
 """How long the answer to our Close frame is awaited before the connection is closed without it."""
 TURN_BYTES: Final = 16 * 1024
 """Read in one turn of the loop: a frame may be six bytes long, and there are others who wait."""

@@ -260,22 +260,30 @@ class Authenticator:
 
     def _check_time(self, claim: Claim) -> None:
         now = self._clock.now()
-        shown = f"{now:%Y%m%dT%H%M%SZ}"
-        lasts = self._max_skew if claim.expires_s is None else dt.timedelta(seconds=claim.expires_s)
-        if claim.at > now + self._max_skew:
-            raise Refused(
-                InvalidSignatureError(f"Signature not yet current: {claim.timestamp} is later than {shown} + 5 min."),
-                ReasonCode.API_CLOCK_SKEW,
-                f"the request says {claim.timestamp}, the server's clock {shown}: set the client's clock",
+        skew = self._max_skew
+        lasts = skew if claim.expires_s is None else dt.timedelta(seconds=claim.expires_s)
+        limit = "5 min" if claim.expires_s is None else f"{claim.expires_s} s"
+        advice = "set the client's clock"
+        # The texts are AWS's, which people search for.
+        if claim.at > now + skew:
+            text = (
+                f"not yet current: {claim.timestamp} is still later than {_stamp(now + skew)} ({_stamp(now)} + 5 min.)"
             )
-        if claim.at + lasts < now:
-            limit = "5 min" if claim.expires_s is None else f"{claim.expires_s} s"
-            advice = "set the client's clock" if claim.expires_s is None else f"it was good for {limit}; sign it anew"
-            raise Refused(
-                InvalidSignatureError(f"Signature expired: {claim.timestamp} is now earlier than {shown} - {limit}."),
-                ReasonCode.API_CLOCK_SKEW,
-                f"the request says {claim.timestamp}, the server's clock {shown}: {advice}",
-            )
+        elif claim.at + lasts < now:
+            text = f"expired: {claim.timestamp} is now earlier than {_stamp(now - lasts)} ({_stamp(now)} - {limit}.)"
+            if claim.expires_s is not None:
+                advice = f"it was good for {limit}; sign it anew"
+        else:
+            return
+        raise Refused(
+            InvalidSignatureError(f"Signature {text}"),
+            ReasonCode.API_CLOCK_SKEW,
+            f"the request says {claim.timestamp}, the server's clock {_stamp(now)}: {advice}",
+        )
+
+
+def _stamp(at: dt.datetime) -> str:
+    return f"{at:%Y%m%dT%H%M%SZ}"
 
 
 def check_target(raw_path: str, query: str) -> None:
