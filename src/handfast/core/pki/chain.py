@@ -1,8 +1,9 @@
 """
 Chains: verified link by link when they are loaded, and every way up from a leaf through cross-certificates.
 
-Signatures, names, key identifiers, basic constraints, key usage, the issuer's name constraints and validity are
-checked. Name constraints are those of the direct issuer: in our own chains there are none. Policies are not evaluated.
+Signatures, names, key identifiers, basic constraints, key usage, validity, the name constraints of every CA above and
+critical extensions are checked, as RFC 5280 §6.1 asks. Policies are not evaluated: a certificate that constrains them
+is refused. Names are compared octet by octet: §4.1.2.6 has a CA write its name in the same way wherever it stands.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from handfast.core.pki.keys import BrokenRule, validity_refusals
+from handfast.core.pki.keys import BrokenRule, extension_refusals, validity_refusals
 from handfast.core.pki.name_constraints import name_refusals
 from handfast.core.pki.names import display
 
@@ -39,29 +40,59 @@ def verify(
     broken: list[BrokenRule] = []
     for position, cert in enumerate(chain):
         broken += [_about(cert, rule) for rule in validity_refusals(cert, at)]
-        if position + 1 < len(chain):
-            # CAs below this issuer, the leaf not counted (RFC 5280 §4.2.1.9)
-            broken += link_refusals(cert, chain[position + 1], cas_below=position)
-    last, below = chain[-1], len(chain) - 1
+        issues = position > 0 or _is_ca(cert)
+        broken += [_about(cert, rule) for rule in extension_refusals(cert, issues=issues)]
+        broken += place_refusals(chain, position)
+    last = chain[-1]
     tried = [anchor for anchor in anchors if anchor.subject == last.issuer]
     if not tried:
         broken.append(
             BrokenRule("chain_no_anchor", f"No trusted root is named {display(last.issuer)}, the top of the chain.")
         )
         return tuple(broken)
-    answers = [
-        [*link_refusals(last, anchor, cas_below=below), *(_about(anchor, r) for r in validity_refusals(anchor, at))]
-        for anchor in tried
+    return (*broken, *min((_anchor_refusals(chain, anchor, at) for anchor in tried), key=len))
+
+
+def _anchor_refusals(chain: Sequence[x509.Certificate], anchor: x509.Certificate, at: dt.datetime) -> list[BrokenRule]:
+    about = (*validity_refusals(anchor, at), *extension_refusals(anchor, issues=True))
+    return [*place_refusals((*chain, anchor), len(chain) - 1), *(_about(anchor, rule) for rule in about)] + [
+        rule for position in range(len(chain) - 1) for rule in _names_held(chain, position, anchor)
     ]
-    return (*broken, *min(answers, key=len))
 
 
-def link_refusals(cert: x509.Certificate, issuer: x509.Certificate, *, cas_below: int = 0) -> tuple[BrokenRule, ...]:
+def place_refusals(chain: Sequence[x509.Certificate], position: int) -> tuple[BrokenRule, ...]:
+    """
+    Every rule that a certificate breaks where it stands in a chain: the link to the next one, and the names that the
+    ones above that constrain; () for the last one.
+
+    Certificates that a CA issued to itself, as for a new key, count in no path length and are held to no constraints,
+    unless they stand at the end (RFC 5280 §6.1.4 (b), (l)).
+    """
+    cert, above = chain[position], chain[position + 1 :]
+    if not above:
+        return ()
+    # CAs below this issuer, the leaf not counted (RFC 5280 §4.2.1.9)
+    below = sum(not self_issued(each) for each in chain[1 : position + 1])
+    held = position == 0 or not self_issued(cert)
+    broken = link_refusals(cert, above[0], cas_below=below, held_to_names=held)
+    return (*broken, *(rule for issuer in above[1:] for rule in _names_held(chain, position, issuer)))
+
+
+def _names_held(chain: Sequence[x509.Certificate], position: int, issuer: x509.Certificate) -> tuple[BrokenRule, ...]:
+    if position and self_issued(chain[position]):
+        return ()
+    return name_refusals(chain[position], issuer)
+
+
+def link_refusals(
+    cert: x509.Certificate, issuer: x509.Certificate, *, cas_below: int = 0, held_to_names: bool = True
+) -> tuple[BrokenRule, ...]:
     """
     Every rule that the link from `cert` up to `issuer` breaks.
 
     Args:
         cas_below: How many CA certificates, not self-issued, stand between `issuer` and the leaf.
+        held_to_names: Whether the issuer's name constraints are about `cert`.
     """
     broken: list[BrokenRule] = []
 
@@ -86,7 +117,8 @@ def link_refusals(cert: x509.Certificate, issuer: x509.Certificate, *, cas_below
             say("chain_key_usage", "the issuer's key may not sign certificates.")
     except x509.ExtensionNotFound:
         pass  # RFC 5280 §6.1.4 (n): only checked where it is present
-    broken += name_refusals(cert, issuer)
+    if held_to_names:
+        broken += name_refusals(cert, issuer)
     if not signed_by(cert, issuer):
         say("chain_signature", "the signature is not the issuer's.")
     return tuple(broken)
@@ -207,6 +239,13 @@ def _could_sign(cert: x509.Certificate, issuer: x509.Certificate) -> bool:
         return False
     wanted, offered = authority_key_identifier(cert), subject_key_identifier(issuer)
     return wanted is None or offered is None or wanted == offered
+
+
+def _is_ca(cert: x509.Certificate) -> bool:
+    try:
+        return cert.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, ValueError):
+        return False
 
 
 def _spki(cert: x509.Certificate) -> bytes:

@@ -78,8 +78,7 @@ def describe_chain(chain: Sequence[x509.Certificate], *, at: dt.datetime) -> lis
     for position, cert in enumerate(chain):
         problems = [rule.message for rule in validity_refusals(cert, at)]
         if position + 1 < len(chain):
-            links = chains.link_refusals(cert, chain[position + 1], cas_below=position)
-            problems += [rule.message for rule in links]
+            problems += [rule.message for rule in chains.place_refusals(chain, position)]
         elif position and chains.self_issued(cert):
             problems.append("This is a root: a server need not send it, and a device does not trust it for being sent.")
         described.append(describe(cert, problems))
