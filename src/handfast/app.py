@@ -33,12 +33,14 @@ from handfast.config import Settings, secret_from_file
 from handfast.control import bulk_registration, certificates
 from handfast.control.handlers import build_handfast_handlers, build_handlers
 from handfast.control.quotas import CallRates
+from handfast.core.identity.domains import ApplicationProtocol
 from handfast.core.identity.ids import AccountId, Scope
 from handfast.core.identity.refusal import Reason, Refusal, Stage
 from handfast.data.handlers import DataHandlers
 from handfast.data.https import HttpsApplication
 from handfast.datadir import prepare, write_atomically
 from handfast.decision_record import DecisionRecord
+from handfast.domain_names import DomainNames
 from handfast.doors import Doors, NamedEndpoint
 from handfast.errors import ConfigurationError
 from handfast.first_connections import start_just_in_time, start_provisioning
@@ -219,6 +221,17 @@ class Plane:
         self._endpoints = EndpointDirectory(store, self._entropy, settings.domain, self._notify)
         await self._endpoints.load()
         self._account_keys = account_keys(accounts, self._endpoints, recorder, self._clock, dev=settings.dev)
+        self._domains = DomainNames(
+            store,
+            data_dir,
+            self._endpoints,
+            self._contexts,
+            self._clock,
+            self._entropy,
+            key_passphrase=key_passphrase,
+            staples=self._stapler,
+        )
+        await self._domains.directory.load()
         self._issuers = DefaultIssuers(store, settings.region)
         await self._issuers.load()
         self._principals = PrincipalCache(store, self._clock)
@@ -252,6 +265,7 @@ class Plane:
             first_connections=self._just_in_time,
             arrivals=self._rotations,
             decisions=decisions.log,
+            domains=self._domains.directory,
         )
         gateway = Gateway(
             PlaneByCredential(verdict, self._account_keys, recorder),
@@ -265,6 +279,7 @@ class Plane:
         )
         self._principals.command(gateway)
         self._account_keys.command(gateway)
+        self._domains.command(gateway)
         self._events.command(gateway)
 
         verifier = Verifier()
@@ -272,6 +287,13 @@ class Plane:
         gate = TemplateGate(settings.template_lint)
         registry = Registry(store, issuer, self._entropy, self._notify, ask=verifier.ask, template_gate=gate)
         stack.push_async_callback(registry.settle)
+        domains, server_certificates = self._domains.services(
+            registry.commit,
+            self._ensure_region,
+            local_names=local_names,
+            security_policy=settings.tls_policy,
+            quotas=settings.quotas == "aws",
+        )
         runs = start_provisioning(self._just_in_time, store, registry.provisioner, gateway, settings)
         hooking = await Hooking.open(settings.file, store, self._clock, self._entropy, self._meter, self._notify)
         stack.push_async_callback(hooking.close)
@@ -312,6 +334,7 @@ class Plane:
                         self._ensure_region,
                         bulk_tasks.tasks,
                         hooking.certificate_providers,
+                        domains,
                         rates,
                     ),
                     IOT_SIGNING_NAMES,
@@ -333,6 +356,7 @@ class Plane:
                         hooking.hooks,
                         runs,
                         Revocations(registry.certificates, gateway, self._meter),
+                        server_certificates,
                     ),
                     body_limits=bulk_registration.BODY_LIMITS,
                 ),
@@ -359,7 +383,16 @@ class Plane:
         listeners = Listeners()
         device_http = HttpServer(HttpsApplication(verdict, gateway, self._entropy))
         api_http = HttpServer(front)
-        admit = NamedEndpoint(self._endpoints, local_names, lenient=settings.sni == "lenient")
+        admits = {
+            spoken: NamedEndpoint(
+                self._endpoints,
+                local_names,
+                lenient=settings.sni == "lenient",
+                spoken=spoken,
+                objection=self._domains.directory.refusal,
+            )
+            for spoken in (ApplicationProtocol.HTTPS, ApplicationProtocol.MQTT_WSS)
+        }
         signed = ApiApplication(
             [data],
             authenticator,
@@ -367,11 +400,11 @@ class Plane:
             self._entropy,
             on_refused=refused_call,
             signature_first=True,
-            admit=admit,
+            admit=admits[ApplicationProtocol.HTTPS],
         )
         signed_http = HttpServer(
             OwnHosts(
-                websockets.before(signed, admit),
+                websockets.before(signed, admits[ApplicationProtocol.MQTT_WSS]),
                 own_hosts,
                 also=lambda name: self._endpoints.resolve_sni(name) is not None,
             )
@@ -385,6 +418,8 @@ class Plane:
             https=device_http.protocol,
             signed=signed_http.protocol,
             api=api_http.protocol,
+            deciders=[self._domains.serving],
+            protocol_of=self._domains.protocol_of,
         )
         proxies = Proxies(settings.proxy_protocol)
         factories = {
@@ -465,6 +500,7 @@ class Plane:
     async def _notify(self, changes: Sequence[Change]) -> None:
         """After each commit, before the API answers: caches and live connections obey."""
         await self._endpoints.changed(changes)
+        await self._domains.changed(changes)
         await self._issuers.changed(changes)
         await self._just_in_time.changed(changes)
         await self._principals.apply(changes)
@@ -589,9 +625,9 @@ def implemented_operations() -> Mapping[str, Collection[str]]:
     """The names of the operations that have a handler, by model, read off the very tables that `serve` mounts."""
     nothing: Any = _Unbound()
     return {
-        "iot": frozenset(build_handlers(*[nothing] * 5)),
+        "iot": frozenset(build_handlers(*[nothing] * 6)),
         "iot-data": frozenset(DataHandlers(nothing).handlers()),
-        "handfast": frozenset(build_handfast_handlers(*[nothing] * 12)),
+        "handfast": frozenset(build_handfast_handlers(*[nothing] * 13)),
     }
 
 

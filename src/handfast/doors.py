@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from handfast.core.identity.caller import Caller
+from handfast.core.identity.domains import ApplicationProtocol
 from handfast.core.identity.ids import Scope
-from handfast.core.identity.refusal import ReasonCode, Stage
+from handfast.core.identity.refusal import Reason, ReasonCode, Stage
 from handfast.errors import ForbiddenError
 from handfast.ports import Meter
 from handfast.seam import ListenerKind, TLSFacts
@@ -26,6 +27,9 @@ COUNTED_GROUPS = frozenset({"X25519MLKEM768", "x25519", "secp256r1", "secp384r1"
 """The key-exchange groups that are configured, in OpenSSL's words; none of static RSA."""
 
 Speaker = Callable[[TLSFacts], asyncio.Protocol]
+ProtocolOf = Callable[[TLSFacts], ApplicationProtocol | None]
+Objection = Callable[[str, TLSFacts, ApplicationProtocol], Reason | None]
+"""Name, facts and protocol of a signed request to why it is not let in by that name."""
 
 
 class Doors:
@@ -43,6 +47,7 @@ class Doors:
         signed: Speaker,
         api: Speaker,
         deciders: Sequence[Decider] = (),
+        protocol_of: ProtocolOf = lambda _: None,
     ) -> None:
         """
         Args:
@@ -54,6 +59,7 @@ class Doors:
             https: The HTTPS data plane for such a device.
             signed: The data plane for requests that are signed, on the ALPN port.
             api: The API port.
+            protocol_of: What a client with a certificate speaks on the ALPN port where its ALPN leaves it open.
             deciders: Asked in this order what a client is served; where none says, its region's certificates.
         """
         self._endpoints = endpoints
@@ -61,6 +67,11 @@ class Doors:
         self._recorder = recorder
         self._meter = meter
         self._deciders = tuple(deciders)
+        self._protocol_of = protocol_of
+        self._by_name: Mapping[ApplicationProtocol | None, Speaker] = {
+            ApplicationProtocol.SECURE_MQTT: mqtt,
+            ApplicationProtocol.HTTPS: https,
+        }
         self._at_alpn_port: Mapping[str | None, Speaker] = {ALPN_MQTT: mqtt, ALPN_HTTPS: https}
         self._speakers: Mapping[ListenerKind, Speaker] = {
             ListenerKind.MQTT: mqtt,
@@ -90,7 +101,7 @@ class Doors:
         )
         speaker = self._speakers[facts.listener]
         if facts.listener is ListenerKind.ALPN:
-            speaker = self._at_alpn_port.get(facts.alpn, speaker)
+            speaker = self._at_alpn_port.get(facts.alpn) or self._by_name.get(self._protocol_of(facts), speaker)
         return speaker(facts)
 
     def failed(self, failure: TLSFailure) -> None:
@@ -118,8 +129,23 @@ class NamedEndpoint:
     No SNI, and where stand-ins are allowed a local name, stands for the signer's own endpoint.
     """
 
-    def __init__(self, endpoints: EndpointDirectory, local_names: Iterable[str], *, lenient: bool) -> None:
+    def __init__(
+        self,
+        endpoints: EndpointDirectory,
+        local_names: Iterable[str],
+        *,
+        lenient: bool,
+        spoken: ApplicationProtocol = ApplicationProtocol.HTTPS,
+        objection: Objection = lambda _name, _facts, _protocol: None,
+    ) -> None:
+        """
+        Args:
+            spoken: What the requests are.
+            objection: Asked of a name that is the signer's own.
+        """
         self._endpoints = endpoints
+        self._spoken = spoken
+        self._objection = objection
         self._local_names = frozenset(map(normal_name, local_names)) if lenient else frozenset()
 
     def __call__(self, scope: Mapping[str, Any], caller: Caller) -> None:
@@ -141,3 +167,6 @@ class NamedEndpoint:
         if caller.account_id is None or owner != Scope(caller.account_id, caller.region):
             detail = f"the connection names {name} (SNI), the endpoint of another account or region than signed for"
             raise Refused(ForbiddenError("Forbidden"), ReasonCode.ENDPOINT_OF_ANOTHER_ACCOUNT, detail)
+        objection = self._objection(name, facts, self._spoken)
+        if objection is not None:
+            raise Refused(ForbiddenError("Forbidden"), objection.code, objection.detail)

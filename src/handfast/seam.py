@@ -284,6 +284,10 @@ class DataPlane(Protocol):
         """Every session of the certificate is cut (MQTT 5 DISCONNECT 0x87); how many there were."""
         ...
 
+    def disconnect_domain(self, domain_name: str, reason: str) -> int:
+        """Every session that came by this name is cut, as `disconnect_principal` does; how many there were."""
+        ...
+
     def publish(
         self, scope: Scope, topic: str, payload: bytes, *, qos: int, retain: bool, properties: bytes
     ) -> Awaitable[bool]:

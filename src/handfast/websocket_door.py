@@ -23,7 +23,7 @@ def account_keys(
     async def also_numbers(access_key_id: str) -> Signer | None:
         return await (accounts.dev_signer if is_account_id(access_key_id) else accounts.signer)(access_key_id)
 
-    return AccountKeys(also_numbers if dev else accounts.signer, recorder, clock, endpoints.endpoint_name)
+    return AccountKeys(also_numbers if dev else accounts.signer, recorder, clock, endpoints.name_called)
 
 
 class WebSocketDoor:

@@ -21,7 +21,18 @@ from botocore.exceptions import ClientError
 from tests.support.device import ALLOW_ALL
 from tests.support.registry import ROLE, TEMPLATE_BODY
 from tests.support.server import Server
-from tests.support.strict import Tenant, body_of, issue, leaf, own_ca, register_ca, request, strict_client, tenant
+from tests.support.strict import (
+    Tenant,
+    body_of,
+    issue,
+    leaf,
+    operator,
+    own_ca,
+    register_ca,
+    request,
+    strict_client,
+    tenant,
+)
 
 from handfast.app import implemented_operations
 
@@ -48,6 +59,9 @@ class Names:
     template: str
     task: str
     provider: str
+    domain: str
+    domain_arn: str
+    server_certificate: str
     markers: dict[str, str]
 
     def named(self, kind: str, name: str) -> str:
@@ -63,6 +77,7 @@ class Names:
             self.named("thinggroup", self.thing_group),
             self.named("provisioningtemplate", self.template),
             self.named("certificateprovider", self.provider),
+            self.domain_arn,
         ]
 
     @property
@@ -80,6 +95,8 @@ class Names:
             self.template,
             self.task,
             self.provider,
+            self.domain,
+            self.server_certificate,
         ]
         return [self.account, self.certificate_id, self.offered_id, self.ca_id, *named]
 
@@ -135,6 +152,28 @@ def _provider(**members: Any) -> Call:
     return lambda their, _my: {"certificateProviderName": their.provider} | members
 
 
+def _domain(**members: Any) -> Call:
+    return lambda their, _my: {"domainConfigurationName": their.domain} | members
+
+
+def _named_certificate(
+    member: Literal["serverCertificateArns", "validationCertificateArn", "ocspAuthorizedResponderArn"],
+) -> Call:
+    """CreateDomainConfiguration with a certificate that the operator imported for somebody else."""
+
+    def call(their: Names, my: Caller) -> dict[str, Any]:
+        name = {"domainConfigurationName": f"{my.thing}-domain", "domainName": "mine.example.org"}
+        if member == "serverCertificateArns":
+            return name | {member: [their.server_certificate]}
+        region, account = my.arn.split(":")[3:5]
+        own = {"serverCertificateArns": [f"arn:aws:acm:{region}:{account}:certificate/{uuid.UUID(int=7)}"]}
+        if member == "ocspAuthorizedResponderArn":
+            return name | own | {"serverCertificateConfig": {"enableOCSPCheck": True, member: their.server_certificate}}
+        return name | own | {member: their.server_certificate}
+
+    return call
+
+
 def _made_provider(their: Names, my: Caller) -> dict[str, Any]:
     region, account = my.arn.split(":")[3:5]
     return {
@@ -149,7 +188,7 @@ def _tagged(**members: Any) -> list[Call]:
     def call(number: int) -> Call:
         return lambda their, _my: {"resourceArn": their.tagged()[number]} | members
 
-    return [call(number) for number in range(7)]
+    return [call(number) for number in range(8)]
 
 
 def _group(**members: Any) -> Call:
@@ -280,6 +319,19 @@ CALLS: dict[str, list[Call]] = {
     "CancelCertificateTransfer": [_certificate(), _offered()],
     "CreateBillingGroup": [_billing()],
     "CreateCertificateProvider": [_made_provider],
+    "CreateDomainConfiguration": [
+        _domain(),
+        _named_certificate("serverCertificateArns"),
+        _named_certificate("validationCertificateArn"),
+        _named_certificate("ocspAuthorizedResponderArn"),
+    ],
+    "DeleteDomainConfiguration": [_domain()],
+    "DescribeDomainConfiguration": [_domain()],
+    "ListDomainConfigurations": [_nothing, _marker("ListDomainConfigurations")],
+    "UpdateDomainConfiguration": [
+        _domain(domainConfigurationStatus="DISABLED"),
+        _domain(tlsConfig={"securityPolicy": "IoTSecurityPolicy_TLS13_1_3_2022_10"}),
+    ],
     "CreateProvisioningClaim": [_template()],
     "DeleteCertificateProvider": [_provider()],
     "DescribeCertificateProvider": [_provider()],
@@ -460,6 +512,10 @@ class Owner:
         thing, policy = f"their-thing-{uuid.uuid4().hex}", f"their-policy-{uuid.uuid4().hex}"
         thing_group = f"their-things-{uuid.uuid4().hex}"
         template, provider = _template_name(), f"their-provider-{uuid.uuid4().hex}"
+        domain = f"their-domain-{uuid.uuid4().hex}"
+        vouching = operator(server).import_server_certificate(
+            name="theirs", accountId=self.side.account, certificate=ca.pem
+        )
         iot.create_certificate_provider(
             certificateProviderName=provider,
             lambdaFunctionArn=f"arn:aws:lambda:us-east-1:{self.side.account}:function:sign",
@@ -493,7 +549,11 @@ class Owner:
             template=template,
             task=str(uuid.uuid4()),
             provider=provider,
+            domain=domain,
+            domain_arn=iot.create_domain_configuration(domainConfigurationName=domain)["domainConfigurationArn"],
+            server_certificate=vouching["serverCertificateArn"],
             markers={
+                "ListDomainConfigurations": iot.list_domain_configurations(pageSize=1)["nextMarker"],
                 "ListThingRegistrationTasks": "AAAA",
                 "ListProvisioningTemplates": iot.list_provisioning_templates(maxResults=1)["nextToken"],
                 "ListThingGroups": iot.list_thing_groups(maxResults=1)["nextToken"],
@@ -555,6 +615,10 @@ class Owner:
                 body_of(iot.describe_certificate_provider(certificateProviderName=each["certificateProviderName"]))
                 for each in iot.list_certificate_providers()["certificateProviders"]
             ],
+            "domains": [
+                body_of(iot.describe_domain_configuration(domainConfigurationName=each["domainConfigurationName"]))
+                for each in iot.list_domain_configurations()["domainConfigurations"]
+            ],
             "template versions": body_of(iot.list_provisioning_template_versions(templateName=names.template)),
             "tags": [body_of(iot.list_tags_for_resource(resourceArn=arn)) for arn in names.tagged()],
             "events": body_of(iot.describe_event_configurations()),
@@ -586,6 +650,9 @@ def nobodys(like: Names) -> Names:
         template=_template_name(),
         task=str(uuid.uuid4()),
         provider=f"their-provider-{uuid.uuid4().hex}",
+        domain=(domain := f"their-domain-{uuid.uuid4().hex}"),
+        domain_arn=like.named("domainconfiguration", f"{domain}/{like.domain_arn[-5:]}"),
+        server_certificate=like.server_certificate[:-36] + str(uuid.uuid4()),
         markers=dict.fromkeys(like.markers, "AAAA"),
     )
 
@@ -613,7 +680,8 @@ def intruder(server: Server, owner: Owner, operation: str, request: pytest.Fixtu
     if request.param == "another account":
         return _outfitted(tenant(server).iot)
     # each region that is asked for its endpoint costs the server a certificate
-    region = "eu-west-1" if operation == "DescribeEndpoint" else f"lab-{uuid.uuid4().hex[:12]}"
+    served = operation in ("DescribeEndpoint", "CreateDomainConfiguration")
+    region = "eu-west-1" if served else f"lab-{uuid.uuid4().hex[:12]}"
     return _outfitted(strict_client(server, owner.side.keys, region))
 
 
@@ -648,6 +716,7 @@ RANDOM = {"CreateCertificateFromCsr", "CreateKeysAndCertificate", "ListCertifica
     "ListBillingGroups",
     "ListThingTypes",
     "ListThingGroups",
+    "CreateDomainConfiguration",  # its ARN ends at random
 }
 """Their answers hold new keys, or what the caller has made by now: only searched for what is the owner's."""
 

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tests.support.audit import sealer_of
+from tests.support.domain_plane import domain_plane
 
 from handfast.bulk_inputs.configured import ConfiguredInputs
 from handfast.control.backups import BackupMaker
@@ -392,6 +393,7 @@ async def make_plane(
     async def notify(changes: Sequence[Change]) -> None:
         notified.extend(changes)
         await endpoints.changed(changes)
+        await domains.directory.changed(changes)
 
     async def ensure_region(region: str) -> None:
         regions.append(region)
@@ -409,7 +411,9 @@ async def make_plane(
     hooks = Hooks(store, runner or ThreadedHooks(), entropy, clock, PrometheusMeter(), commit)
     providers = CertificateProviders(store, hooks, clock, commit)
     tasks = registration_tasks(store, registry, clock)
-    handlers = build_handlers(registry, endpoints, ensure_region, tasks, providers) | build_handfast_handlers(
+    domains = domain_plane(store, endpoints, clock, entropy, notify, ensure_region=ensure_region)
+    iot = build_handlers(registry, endpoints, ensure_region, tasks, providers, domains.domains)
+    handlers = iot | build_handfast_handlers(
         registry,
         accounts,
         endpoints,
@@ -422,5 +426,6 @@ async def make_plane(
         hooks,
         ProvisioningRuns(store, FirstProvisioning(store, registry.provisioner)),
         Revocations(registry.certificates, NoSessions(), PrometheusMeter()),
+        domains.certificates,
     )
     return Plane(store, registry, accounts, endpoints, refusals, notified, regions, handlers)

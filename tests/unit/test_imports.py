@@ -104,6 +104,7 @@ COMPOSITION = frozenset(
         "certificate_status",
         "checking",
         "decision_record",
+        "domain_names",
         "doors",
         "fleet_provisioning",
         "first_connections",

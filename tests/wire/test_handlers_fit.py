@@ -22,9 +22,9 @@ class _Unbound:
 
 NOTHING: Any = _Unbound()
 MOUNTED = {
-    "iot": build_handlers(*[NOTHING] * 5),
+    "iot": build_handlers(*[NOTHING] * 6),
     "iot-data": DataHandlers(NOTHING).handlers(),
-    "handfast": build_handfast_handlers(*[NOTHING] * 12),
+    "handfast": build_handfast_handlers(*[NOTHING] * 13),
 }
 
 

@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from tests.support import inprocess
+from tests.support import domains, inprocess
+from tests.support.domain_plane import domain_plane
 from tests.support.registry import (
     ALLOW,
     NOW,
@@ -35,6 +36,8 @@ from tests.support.registry import (
     sqlite_store,
 )
 from tests.support.strict import check_answer, issue, leaf, own_ca, register_ca
+from tests.support.tls_ca import issue as issue_server_certificate
+from tests.support.tls_ca import new_key
 
 from handfast.control.handlers import build_handlers
 from handfast.control.quotas import CallRates
@@ -50,6 +53,7 @@ from handfast.services.certificate_providers import CertificateProviders
 from handfast.services.commit import Committer
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.registry import Registry
+from handfast.services.server_certificates import arn_of
 from handfast.telemetry.clock import SystemClock
 from handfast.telemetry.entropy import SystemEntropy
 from handfast.wire.sigv4 import Authenticator, SigningKey
@@ -72,6 +76,7 @@ OPERATIONS = (
     "CancelCertificateTransfer",
     "CreateCertificateFromCsr",
     "CreateCertificateProvider",
+    "CreateDomainConfiguration",
     "CreateKeysAndCertificate",
     "CreateProvisioningClaim",
     "CreateProvisioningTemplate",
@@ -79,12 +84,14 @@ OPERATIONS = (
     "DeleteCACertificate",
     "DeleteCertificate",
     "DeleteCertificateProvider",
+    "DeleteDomainConfiguration",
     "DeleteProvisioningTemplate",
     "DeleteProvisioningTemplateVersion",
     "DeleteRegistrationCode",
     "DescribeCACertificate",
     "DescribeCertificate",
     "DescribeCertificateProvider",
+    "DescribeDomainConfiguration",
     "DescribeEndpoint",
     "DescribeProvisioningTemplate",
     "DescribeProvisioningTemplateVersion",
@@ -94,6 +101,7 @@ OPERATIONS = (
     "ListCertificateProviders",
     "ListCertificates",
     "ListCertificatesByCA",
+    "ListDomainConfigurations",
     "ListOutgoingCertificates",
     "ListProvisioningTemplateVersions",
     "ListProvisioningTemplates",
@@ -109,6 +117,7 @@ OPERATIONS = (
     "UpdateCACertificate",
     "UpdateCertificate",
     "UpdateCertificateProvider",
+    "UpdateDomainConfiguration",
     "UpdateProvisioningTemplate",
 )
 
@@ -174,8 +183,15 @@ class World:
         buckets = {"incoming": DirectoryBucket(directory=str(directory / "in"))}
         self.tasks = registration_tasks(self.store, registry, clock, directory, buckets)
         providers = CertificateProviders(self.store, None, clock, Committer(self._notify))  # type: ignore[arg-type]
+        self.domains = domain_plane(self.store, self.endpoints, clock, entropy, self._notify, limit=100_000)
         handlers = build_handlers(
-            registry, self.endpoints, self._ensure_region, self.tasks, providers, CallRates(self.time)
+            registry,
+            self.endpoints,
+            self._ensure_region,
+            self.tasks,
+            providers,
+            self.domains.domains,
+            CallRates(self.time),
         )
         self.application = ApiApplication(
             [MountedService(load_service("iot"), handlers)],
@@ -187,6 +203,7 @@ class World:
 
     async def _notify(self, changes: Sequence[Change]) -> None:
         await self.endpoints.changed(changes)
+        await self.domains.directory.changed(changes)
 
     async def _ensure_region(self, _region: str) -> None:
         return None
@@ -257,6 +274,37 @@ class World:
         self.mine.create_certificate_provider(certificateProviderName=name, **PROVIDER)
         return {"certificateProviderName": name}
 
+    def domain(self, status: str = "ENABLED") -> Members:
+        """A domain configuration of a new name, AWS-managed."""
+        members = {"domainConfigurationName": uuid.uuid4().hex}
+        self.mine.create_domain_configuration(**members)
+        if status != "ENABLED":
+            self.mine.update_domain_configuration(**members, domainConfigurationStatus=status)
+        return members
+
+    def own_domain(self, status: str = "ENABLED") -> Members:
+        """The same with a domain name of the account's own; with its certificate, for which another vouches."""
+        certificate = self.server_certificate(name := domains.fresh())
+        members = {"domainConfigurationName": uuid.uuid4().hex}
+        self.mine.create_domain_configuration(**members, **_own_name(name, certificate))
+        if status != "ENABLED":
+            self.mine.update_domain_configuration(**members, domainConfigurationStatus=status)
+        return members
+
+    def server_certificate(self, name: str) -> str:
+        """The ARN of a self-signed certificate for the name."""
+        issued = issue_server_certificate(name, new_key("p256", 33), names=(name,))
+        served = self.run(
+            self.domains.certificates.import_new(
+                Scope(MINE, REGION),
+                cause(),
+                uuid.uuid4().hex,
+                certificate_pem=issued.pem.decode(),
+                key_pem=issued.key_pem.decode(),
+            )
+        )
+        return arn_of(served.record)
+
     def template(self, versions: int = 1, **members: Any) -> str:
         name = uuid.uuid4().hex
         self.mine.create_provisioning_template(**_new_template(name), **members)
@@ -292,6 +340,35 @@ def _no_provider(world: World) -> Members:
     return members
 
 
+def _own_name(name: str, certificate: str) -> Members:
+    vouched = {"serverCertificateArns": [certificate], "validationCertificateArn": certificate}
+    return {"domainName": name} | vouched
+
+
+def _new_domain(_world: World) -> Members:
+    return {"domainConfigurationName": uuid.uuid4().hex}
+
+
+def _no_domain(_world: World) -> Members:
+    return {"domainConfigurationName": "none"}
+
+
+def _for_another_name(world: World) -> Members:
+    return _new_domain(world) | _own_name(domains.fresh(), world.server_certificate(domains.fresh()))
+
+
+def _full_of_domains(world: World) -> Members:
+    """No domain may be made but by this very call's end."""
+    service = world.domains.domains
+    allowed, service._limit = service._limit, 0
+
+    async def again(_store: Any) -> None:
+        service._limit = allowed
+
+    world.store.meanwhile = "create_domain_configuration", again
+    return _new_domain(world)
+
+
 def _nobodys_provider(**members: Any) -> Callable[[World], Members]:
     return lambda _world: {"certificateProviderName": "nobody"} | members
 
@@ -325,6 +402,7 @@ GOOD: dict[str, Callable[[World], Members]] = {
     "CancelCertificateTransfer": lambda w: {"certificateId": w.offer(w.mine, THEIRS)},
     "CreateCertificateFromCsr": lambda _: {"certificateSigningRequest": "good"},
     "CreateCertificateProvider": lambda w: _no_provider(w) | PROVIDER,
+    "CreateDomainConfiguration": _new_domain,
     "CreateKeysAndCertificate": _nothing,
     "CreateProvisioningClaim": lambda w: {"templateName": w.template(enabled=True)},
     "CreateProvisioningTemplate": lambda _: _new_template(uuid.uuid4().hex),
@@ -332,12 +410,14 @@ GOOD: dict[str, Callable[[World], Members]] = {
     "DeleteCACertificate": lambda w: {"certificateId": w.ca(setAsActive=False)},
     "DeleteCertificate": lambda w: {"certificateId": w.certificate()},
     "DeleteCertificateProvider": lambda w: w.provider(),
+    "DeleteDomainConfiguration": lambda w: w.own_domain("DISABLED"),
     "DeleteProvisioningTemplate": _template(),
     "DeleteProvisioningTemplateVersion": _template(2, versionId=2),
     "DeleteRegistrationCode": _code,
     "DescribeCACertificate": lambda w: {"certificateId": w.ca()},
     "DescribeCertificate": lambda w: {"certificateId": w.certificate()},
     "DescribeCertificateProvider": lambda w: w.provider(),
+    "DescribeDomainConfiguration": lambda w: w.domain(),
     "DescribeEndpoint": _new_account_has_no_endpoint,
     "DescribeProvisioningTemplate": _template(),
     "DescribeProvisioningTemplateVersion": _template(versionId=1),
@@ -347,6 +427,7 @@ GOOD: dict[str, Callable[[World], Members]] = {
     "ListCertificateProviders": _nothing,
     "ListCertificates": _nothing,
     "ListCertificatesByCA": lambda _: {"caCertificateId": UNKNOWN},
+    "ListDomainConfigurations": _nothing,
     "ListOutgoingCertificates": _nothing,
     "ListProvisioningTemplateVersions": _template(),
     "ListProvisioningTemplates": _nothing,
@@ -362,6 +443,7 @@ GOOD: dict[str, Callable[[World], Members]] = {
     "UpdateCACertificate": lambda w: {"certificateId": w.ca(), "newStatus": "INACTIVE"},
     "UpdateCertificate": lambda w: {"certificateId": w.certificate(), "newStatus": "ACTIVE"},
     "UpdateCertificateProvider": lambda w: w.provider() | PROVIDER,
+    "UpdateDomainConfiguration": lambda w: w.domain() | {"domainConfigurationStatus": "DISABLED"},
     "UpdateProvisioningTemplate": _template(enabled=True),
 }
 """A call of each operation that succeeds."""
@@ -476,6 +558,12 @@ OWN: dict[tuple[str, str], Callable[[World], Members]] = {
     ("DeleteCertificateProvider", "ResourceNotFoundException"): _nobodys_provider(),
     ("DescribeCertificateProvider", "ResourceNotFoundException"): _nobodys_provider(),
     ("UpdateCertificateProvider", "ResourceNotFoundException"): _nobodys_provider(),
+    ("CreateDomainConfiguration", "CertificateValidationException"): _for_another_name,
+    ("CreateDomainConfiguration", "LimitExceededException"): _full_of_domains,
+    ("CreateDomainConfiguration", "ResourceAlreadyExistsException"): lambda w: w.domain(),
+    ("DeleteDomainConfiguration", "ResourceNotFoundException"): _no_domain,
+    ("DescribeDomainConfiguration", "ResourceNotFoundException"): _no_domain,
+    ("UpdateDomainConfiguration", "ResourceNotFoundException"): _no_domain,
     ("CreateProvisioningClaim", "ResourceNotFoundException"): _no_template(),
     ("CreateProvisioningTemplate", "LimitExceededException"): _full_of_templates,
     ("CreateProvisioningTemplate", "ResourceAlreadyExistsException"): _twice("CreateProvisioningTemplate"),
@@ -548,11 +636,20 @@ OWN: dict[tuple[str, str], Callable[[World], Members]] = {
 }
 """How each operation's own errors are provoked."""
 
-NEVER = {("DeleteCertificateProvider", "DeleteConflictException")}
-"""Modelled, and nothing here could be the cause: a provider has nothing that would keep it."""
+NEVER = {
+    ("DeleteCertificateProvider", "DeleteConflictException"),
+    ("UpdateDomainConfiguration", "CertificateValidationException"),
+}
+"""Modelled, and nothing here could be the cause: a provider has nothing that would keep it, and an update names no
+server certificate."""
 
 INVALID: dict[str, Members] = {
     "CreateCertificateProvider": {"lambdaFunctionArn": "arn:aws:lambda:us-east-1:210987654321:function:sign"},
+    "CreateDomainConfiguration": {"serviceType": "JOBS"},
+    "DeleteDomainConfiguration": {"domainConfigurationName": "no spaces"},
+    "DescribeDomainConfiguration": {"domainConfigurationName": "no spaces"},
+    "ListDomainConfigurations": {"marker": "AAAA"},
+    "UpdateDomainConfiguration": {"tlsConfig": {"securityPolicy": "none"}},
     "CreateProvisioningClaim": {"templateName": "no spaces"},
     "DeleteCertificateProvider": {"certificateProviderName": "no spaces"},
     "DescribeCertificateProvider": {"certificateProviderName": "no spaces"},
@@ -690,10 +787,15 @@ def test_a_modelled_error_arrives_as_it_is_modelled(world: World, operation: str
         kinds = {
             "RegisterCACertificate": "cacert",
             "CreateProvisioningTemplate": "provisioningtemplate",
+            "CreateDomainConfiguration": "domainconfiguration",
             "CreateCertificateProvider": "certificateprovider",
         }
         kind = kinds.get(operation, "cert")
-        assert f"arn:aws:iot:{REGION}:{MINE}:{kind}/{response['resourceId']}" == response["resourceArn"]
+        arn = f"arn:aws:iot:{REGION}:{MINE}:{kind}/{response['resourceId']}"
+        if operation == "CreateDomainConfiguration":
+            assert arn == response["resourceArn"].rpartition("/")[0]  # then its suffix
+        else:
+            assert arn == response["resourceArn"]
 
 
 def test_a_store_that_is_silent_is_an_internal_failure_where_nothing_else_is_modelled(world: World) -> None:

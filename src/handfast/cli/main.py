@@ -39,6 +39,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("provisioning", "handfast.cli.provisioning", "provisioning_app"),
     Command("claim", "handfast.cli.claim", "claim_app"),
     Command("hook", "handfast.cli.hook", "hook_app"),
+    Command("server-cert", "handfast.cli.server_cert", "server_cert_app"),
     Command("backup", "handfast.cli.backup", "backup"),
     Command("restore", "handfast.cli.backup", "restore"),
     Command("doctor", "handfast.cli.doctor", "doctor"),

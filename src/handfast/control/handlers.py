@@ -13,6 +13,7 @@ from handfast.control.certificates import CertificateHandlers
 from handfast.control.checks import CheckHandlers
 from handfast.control.claims import ClaimHandlers
 from handfast.control.context import Handler, answering
+from handfast.control.domains import DomainHandlers
 from handfast.control.effective import EffectivePolicyHandlers
 from handfast.control.endpoints import EndpointHandlers, EnsureRegion
 from handfast.control.event_configurations import EventConfigurationHandlers
@@ -27,6 +28,7 @@ from handfast.control.quotas import CallRates, limited
 from handfast.control.registration_tasks import RegistrationTaskHandlers
 from handfast.control.revocation import RevocationHandlers
 from handfast.control.rotations import RotationHandlers
+from handfast.control.server_certificates import ServerCertificateHandlers
 from handfast.control.tags import TagHandlers
 from handfast.control.thing_groups import ThingGroupHandlers
 from handfast.control.thing_registration import ThingRegistrationHandlers
@@ -38,12 +40,14 @@ from handfast.services.accounts import Accounts
 from handfast.services.audit import Audit
 from handfast.services.certificate_providers import CertificateProviders
 from handfast.services.checks import Checks
+from handfast.services.domains import Domains
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.hooks import Hooks
 from handfast.services.provisioning_runs import ProvisioningRuns
 from handfast.services.registration_tasks import RegistrationTasks
 from handfast.services.registry import Registry
 from handfast.services.revocation import Revocations
+from handfast.services.server_certificates import ServerCertificates
 from handfast.services.what_if import WhatIf
 
 
@@ -53,6 +57,7 @@ def build_handlers(
     ensure_region: EnsureRegion,
     tasks: RegistrationTasks,
     providers: CertificateProviders,
+    domains: Domains,
     rates: CallRates | None = None,
 ) -> dict[str, Handler]:
     """The operations of the `iot` model that are built. Each refuses the operator's key; `rates` limits an account."""
@@ -75,6 +80,7 @@ def build_handlers(
         | EndpointHandlers(endpoints, ensure_region).handlers
         | CertificateProviderHandlers(providers).handlers
         | ProvisioningClaimHandlers(registry.provisioning_claims).handlers
+        | DomainHandlers(domains).handlers
     )
     answered = {name: answering(handler) for name, handler in handlers.items()}
     return answered if rates is None else {name: limited(rates, name, handler) for name, handler in answered.items()}
@@ -93,6 +99,7 @@ def build_handfast_handlers(
     hooks: Hooks,
     provisioning_runs: ProvisioningRuns,
     revocations: Revocations,
+    server_certificates: ServerCertificates,
 ) -> dict[str, Handler]:
     """The operations of /handfast/v1. Those on accounts and keys need the operator's key."""
     handlers = (
@@ -111,5 +118,6 @@ def build_handfast_handlers(
         | ClaimHandlers(registry.claims).handlers
         | ProvisioningRunHandlers(provisioning_runs).handlers
         | RevocationHandlers(revocations).handlers
+        | ServerCertificateHandlers(server_certificates).handlers
     )
     return {name: answering(handler) for name, handler in handlers.items()}

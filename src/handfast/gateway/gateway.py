@@ -424,6 +424,16 @@ class Gateway:
         self.flush()
         return len(live)
 
+    def disconnect_domain(self, domain_name: str, reason: str) -> int:
+        """Every session that came by this name is cut; how many there were, those before their CONNECT included."""
+        for connection in self.identifying:
+            self.identifying[connection] = True
+        live = [each for each in self._connections if each.admitted and each.admitted.domain_name == domain_name]
+        for connection in live:
+            connection.cut(Code.NOT_AUTHORIZED, reason)
+        self.flush()
+        return len(live)
+
     def watch_principal(self, scope: Scope, certificate_id: CertificateId) -> Farewell:
         """A watch over the certificate's connections, to be entered before they are cut."""
         return Farewell(self.farewells, (scope, certificate_id), self.clock)

@@ -44,6 +44,7 @@ from handfast.core.identity.tags import TaggedResource
 from handfast.core.identity.things import BillingGroupRecord, ThingEdit, ThingTypeProperties, ThingTypeRecord
 from handfast.errors import StoreConflict
 from handfast.ports.certificate_providers import CertificateProviderStore, ProvisioningClaimStore
+from handfast.ports.domains import DomainStore
 from handfast.ports.fleet import FleetStore
 from handfast.ports.hooks import HookStore
 from handfast.ports.just_in_time import JustInTimeStore
@@ -98,6 +99,7 @@ class Store(
     CertificateProviderStore,
     ProvisioningClaimStore,
     RevocationStore,
+    DomainStore,
     Protocol,
 ):
     """

@@ -43,6 +43,8 @@ class ChangeKind(StrEnum):
     )
     CLAIM = "claim"  # [certificateId] limits of a claim certificate set
     THING_REGISTRATION_TASK = "thing_registration_task"  # [task id] started, being cancelled, ended, forgotten
+    DOMAIN_CONFIGURATION = "domain_configuration"  # [name] created, updated, deleted
+    SERVER_CERTIFICATE = "server_certificate"  # [id] imported, replaced, found invalid, deleted
     ROTATION = "rotation"  # [certificateId of the successor] begun, ended
 
 

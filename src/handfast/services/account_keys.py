@@ -99,19 +99,19 @@ class AccountKeys:
     """Judges connections that are signed for, and cuts them when their key ends. Belongs to one event loop."""
 
     def __init__(
-        self, signers: Signers, recorder: Recorder, clock: Clock, endpoint_name: Callable[[Scope], str]
+        self, signers: Signers, recorder: Recorder, clock: Clock, called: Callable[[Scope, str | None], str]
     ) -> None:
         """
         Args:
             signers: Asked at every connection, and after every change of a key or an account.
             recorder: Keeps the refusals.
             clock: The server's time.
-            endpoint_name: A scope's endpoint; KeyError where it has none yet.
+            called: What a client that asked for this server name calls a scope; KeyError where it has no endpoint yet.
         """
         self._signers = signers
         self._recorder = recorder
         self._clock = clock
-        self._endpoint_name = endpoint_name
+        self._called = called
         self._data_plane: DataPlane | None = None
         self._live: dict[str, set[AccountAuthorizer]] = {}
 
@@ -196,7 +196,7 @@ class AccountKeys:
 
     def _domain_name(self, scope: Scope, facts: TLSFacts) -> str:
         try:
-            return self._endpoint_name(scope)
+            return self._called(scope, facts.sni)
         except KeyError:
             return facts.sni or ""
 

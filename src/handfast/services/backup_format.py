@@ -69,6 +69,8 @@ RULES: tuple[Rule, ...] = (
     _rule(Kind.FILE, rf"pki/crl/{_PART}\.(?:crl|json)", "lists of revocations"),
     _rule(Kind.FILE, r"staples/[0-9a-f]{64}\.der", "OCSP responses of the operator's server certificates"),
     _rule(Kind.DATABASE, re.escape(REGISTRY), "the registry"),
+    # After the registry: a key is written before the registry names it, and the one before stays for a while.
+    _rule(Kind.FILE, rf"server-certificates/{_PART}\.key", "private keys of server certificates that were imported"),
     # After the registry: a task that goes on takes back what they tell of lines that it has not done.
     _rule(Kind.FILE, rf"bulk-reports/{_PART}\.ndjson", "reports of bulk registration tasks"),
     _rule(Kind.DATABASE, r"sessions\.db", "retained messages"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from handfast.core.identity.ids import Scope
 from handfast.core.identity.records import EndpointRecord
@@ -50,6 +50,16 @@ class EndpointDirectory:
         self._commit = Committer(notify)
         self._prefixes: dict[Scope, str] = {}
         self._scopes: dict[str, Scope] = {}  # by full name, data and credentials form
+        self._further: Callable[[str], Scope | None] = lambda _: None
+
+    @property
+    def domain(self) -> str:
+        """The server's own domain, below which every endpoint lies."""
+        return self._domain
+
+    def also(self, resolve: Callable[[str], Scope | None]) -> None:
+        """Names that `resolve` knows are found too, after the endpoints' own."""
+        self._further = resolve
 
     async def load(self) -> None:
         """Everything that the store holds is known."""
@@ -86,14 +96,27 @@ class EndpointDirectory:
         """`{prefix}-ats.iot.{region}.{domain}`; KeyError before `ensure`."""
         return f"{self._prefixes[scope]}-ats.iot.{scope.region}.{self._domain}"
 
+    def name_called(self, scope: Scope, sni: str | None) -> str:
+        """What a client calls the scope: the server name that it sent where that leads there, else its endpoint."""
+        if sni is not None and self.resolve_sni(sni) == scope:
+            return sni.lower()
+        return self.endpoint_name(scope)
+
     def credentials_name(self, scope: Scope) -> str:
         """`{prefix}.credentials.iot.{region}.{domain}`; KeyError before `ensure`."""
         return f"{self._prefixes[scope]}.credentials.iot.{scope.region}.{self._domain}"
 
     def resolve_sni(self, name: str) -> Scope | None:
-        """The scope whose endpoint the name is, in any case of letters; None for any other name."""
+        """The scope whose endpoint or domain the name is, in any case of letters; None for any other name."""
         # Only ASCII has case here: str.lower() would also fold look-alikes such as the Kelvin sign.
-        return self._scopes.get(name.lower()) if name.isascii() else None
+        if not name.isascii():
+            return None
+        folded = name.lower()
+        return self._scopes.get(folded) or self._further(folded)
+
+    def is_endpoint(self, name: str) -> bool:
+        """Whether it is the name of an endpoint, of whatever account, in lower case."""
+        return name in self._scopes
 
     def regions(self) -> frozenset[str]:
         """The regions that have endpoints."""

@@ -34,6 +34,9 @@ AWS_LOG_REASON: dict[ReasonCode, str] = {
     ReasonCode.CERTIFICATE_TRANSFERRED: "DEVICE_CERTIFICATE_NOT_REGISTERED",
     ReasonCode.CERTIFICATE_REVOKED: "DEVICE_CERTIFICATE_REVOKED",
     ReasonCode.ENDPOINT_OF_ANOTHER_ACCOUNT: "SNI_MISUSED",
+    ReasonCode.DOMAIN_CONFIGURATION_DISABLED: "DOMAIN_CONFIGURATION_DISABLED",
+    ReasonCode.DOMAIN_CONFIGURATION_INVALID: "DOMAIN_CONFIGURATION_INVALID",
+    ReasonCode.PROTOCOL_NOT_OF_DOMAIN: "NOT_AUTHENTICATED",
     ReasonCode.CERTIFICATE_KEY_REFUSED: "NOT_AUTHENTICATED",
     ReasonCode.CERTIFICATE_SIGNATURE_REFUSED: "NOT_AUTHENTICATED",
     ReasonCode.CERTIFICATE_EXTENSION_REFUSED: "NOT_AUTHENTICATED",
@@ -158,6 +161,22 @@ _TEXTS: dict[ReasonCode, tuple[str, str]] = {
     _CODES.ACCOUNT_DISABLED: (
         "The account is disabled, so all its devices and access keys are refused.",
         "The operator can enable it again: `handfast account enable`.",
+    ),
+    _CODES.DOMAIN_CONFIGURATION_DISABLED: (
+        "The domain configuration of the name that the client asked for is DISABLED.",
+        "Enable it (`aws iot update-domain-configuration --domain-configuration-status ENABLED "
+        "--domain-configuration-name NAME`), or give the device another endpoint.",
+    ),
+    _CODES.DOMAIN_CONFIGURATION_INVALID: (
+        "The domain configuration of the name that the client asked for has no server certificate that can be served.",
+        "`aws iot describe-domain-configuration` says why, the server's log in detail; import the certificate again: "
+        "`handfast server-cert import --arn ARN`.",
+    ),
+    _CODES.PROTOCOL_NOT_OF_DOMAIN: (
+        "The domain configuration of the name that the client asked for takes another protocol, or another way to "
+        "authenticate.",
+        "Connect as its authenticationType and applicationProtocol say (`aws iot describe-domain-configuration`): the "
+        "detail names both.",
     ),
     # --- certificate
     _CODES.CERTIFICATE_NOT_REGISTERED: (

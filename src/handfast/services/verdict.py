@@ -56,6 +56,12 @@ class ConnectionDecisions(Decisions, Protocol):
     def connection_ended(self, key: Key, client_id: str) -> None: ...
 
 
+class Domains(Protocol):
+    """The domain configurations of all accounts, in memory (services.domain_directory)."""
+
+    def refusal(self, name: str, facts: TLSFacts) -> Reason | None: ...
+
+
 class Arrivals(Protocol):
     """Hears of certificates that are awaited (services.rotation_watch)."""
 
@@ -147,6 +153,7 @@ class Verdict:
         first_connections: FirstConnections | None = None,
         arrivals: Arrivals | None = None,
         decisions: ConnectionDecisions | None = None,
+        domains: Domains | None = None,
     ) -> None:
         """
         Args:
@@ -157,6 +164,7 @@ class Verdict:
             first_connections: Settles certificates that nobody registered; None: they are refused.
             arrivals: Told when a certificate that it awaits was let in.
             decisions: Told what policies decide; None: nothing is kept.
+            domains: Say whether a connection may come by the name that it asks for; None: by every one.
         """
         self._store = store
         self._principals = principals
@@ -170,6 +178,7 @@ class Verdict:
         self._first_connections = first_connections
         self._arrivals = arrivals
         self._decisions = decisions
+        self._domains = domains
         # The DEFAULT registration of a certificate, or None for none; kept only for certificates that were admitted.
         self._defaults: dict[CertificateId, Scope | None] = {}
         self._registrations = 0
@@ -274,7 +283,7 @@ class Verdict:
     def _place_now(self, facts: TLSFacts) -> _Place | None:
         naming, name, scope = self._naming(facts)
         if scope is not None:
-            return _Place(scope, name)
+            return _Place(scope, name) if self._objection(name, facts) is None else None
         if naming is _Naming.UNKNOWN or facts.certificate_id not in self._defaults:
             return None
         default = self._defaults[facts.certificate_id]
@@ -287,7 +296,8 @@ class Verdict:
     async def _place(self, facts: TLSFacts) -> _Place | _NotPlaced:
         naming, name, scope = self._naming(facts)
         if scope is not None:
-            return _Place(scope, name)
+            objection = self._objection(name, facts)
+            return _Place(scope, name) if objection is None else _NotPlaced((objection,), scope)
         if naming is _Naming.UNKNOWN:
             return await self._unknown_endpoint(facts, name)
         defaults = await self._store.default_registrations(self._region, facts.certificate_id)
@@ -305,6 +315,10 @@ class Verdict:
             scope = self._stand_in(facts)
             return _Place(scope, self._endpoint_name(scope, name))
         return await self._without_server_name(facts)
+
+    def _objection(self, name: str, facts: TLSFacts) -> Reason | None:
+        """Why the domain configuration of the name lets no such connection in."""
+        return None if self._domains is None else self._domains.refusal(name, facts)
 
     def _stand_in(self, facts: TLSFacts) -> Scope:
         """Whom a local name stands for when the certificate has no DEFAULT registration."""

@@ -59,6 +59,7 @@ from handfast.storage.before_upgrade import keep_copy
 from handfast.storage.migrate import upgrade
 from handfast.storage.migrations import HEAD
 from handfast.storage.secretbox import SecretBox
+from handfast.storage.sql_domains import DomainOperations
 from handfast.storage.sql_fleet import FleetOperations
 from handfast.storage.sql_groups import GroupOperations
 from handfast.storage.sql_hooks import HookOperations
@@ -87,6 +88,7 @@ class SQLStore(
     RegistrationTaskOperations,
     ProviderOperations,
     RevocationOperations,
+    DomainOperations,
 ):
     """The registry on SQLAlchemy Core. Make one with `open`; it owns its directory until `close`."""
 

@@ -17,6 +17,8 @@ from handfast.storage.columns import Serial as Serial
 from handfast.storage.columns import from_microseconds as from_microseconds
 from handfast.storage.columns import metadata as metadata
 from handfast.storage.columns import to_microseconds as to_microseconds
+from handfast.storage.domain_tables import domain_configurations as domain_configurations
+from handfast.storage.domain_tables import server_certificates as server_certificates
 from handfast.storage.provisioning_tables import certificate_providers as certificate_providers
 from handfast.storage.provisioning_tables import claims as claims
 from handfast.storage.provisioning_tables import hooks as hooks

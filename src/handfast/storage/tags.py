@@ -17,6 +17,7 @@ from handfast.storage.tables import (
     billing_groups,
     ca_certificates,
     certificate_providers,
+    domain_configurations,
     policies,
     provisioning_templates,
     tags,
@@ -35,6 +36,7 @@ _HOMES = {  # where a resource of each kind stands, and the column that names it
     Taggable.THING_GROUP: thing_groups.c.group_name,
     Taggable.PROVISIONING_TEMPLATE: provisioning_templates.c.template_name,
     Taggable.CERTIFICATE_PROVIDER: certificate_providers.c.name,
+    Taggable.DOMAIN_CONFIGURATION: domain_configurations.c.resource,
 }
 
 

@@ -56,6 +56,9 @@ SERVED: Final[Mapping[ListenerKind, Mapping[str | None, bool]]] = {
 """By listener: the ALPN protocols in the server's order, None for a client that offers none, and whether a client
 certificate is required under it. Where it is not, none is asked for."""
 
+LEFT_OPEN: Final[Mapping[ListenerKind, frozenset[str | None]]] = {ListenerKind.ALPN: frozenset({None, ALPN_HTTP11})}
+"""The ALPN protocols, or none, under which a listener leaves it to the name asked for how clients authenticate."""
+
 _PLAIN_HTTP_TEXT: Final = b"This port speaks HTTPS; the request came without TLS.\n"
 _PLAIN_HTTP_ANSWER: Final = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
@@ -174,6 +177,7 @@ class Door(asyncio.Protocol):
     """One connection until it is open. See the module."""
 
     __slots__ = (
+        "_client_auth",
         "_counted_as",
         "_engine",
         "_factory",
@@ -204,6 +208,7 @@ class Door(asyncio.Protocol):
         self._engine: Engine | None = None  # None: before the handshake, or LINGER
         self._kind = ""
         self._selected: str | None = None
+        self._client_auth = True
         self._fed = 0
         self._next: tuple[bytes, bool] | None = None  # what the handshake goes on with when it is its turn
         self._held = b""  # what came behind that
@@ -341,19 +346,25 @@ class Door(asyncio.Protocol):
                 return False
         contexts = factory.contexts
         serving = factory.plane.serving(hello.sni, hello, self._peer[0])
-        policy = serving.policy or factory.policy
+        policy = factory.policy
+        if serving.policy is not None:
+            policy = serving.policy.on_alpn_port if factory.listener is ListenerKind.ALPN else serving.policy
         kind = choose_chain(hello, serving.prefer or contexts.prefer, policy, only=serving.only)
         if isinstance(kind, Reject):
             self._refuse(Reason(kind.code, kind.detail), kind.alert)
             return False
         name = serving.certificates
         whole = kind == "rsa" or takes_rsa_signatures(hello)
-        context = contexts.get(name, kind, factory.client_auth[selected], selected, policy, whole=whole)
+        client_auth = factory.client_auth[selected]
+        if serving.client_certificate is not None and selected in LEFT_OPEN.get(factory.listener, ()):
+            client_auth = serving.client_certificate
+        context = contexts.get(name, kind, client_auth, selected, policy, whole=whole)
         if context is None:
             raise LookupError(f"no {kind} server certificate is installed for {name!r}")
         self._engine = contexts.engine(context)
         self._kind = kind
         self._selected = selected
+        self._client_auth = client_auth
         return True
 
     def _refuse_alpn(self, hello: ClientHello) -> None:
@@ -444,7 +455,7 @@ class Door(asyncio.Protocol):
                 hybrid_offered=hello.offers_hybrid,
                 offered=Offered(hello),
             )
-            if factory.client_auth[self._selected] and not der:
+            if self._client_auth and not der:
                 raise RuntimeError("a handshake without a client certificate was completed")
             transport = TLSTransport(raw, engine, facts, factory.turn)
             raw.set_protocol(transport)

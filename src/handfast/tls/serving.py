@@ -22,6 +22,9 @@ class Serving:
     """What a client gets that can verify both; None: what `Contexts` prefers."""
     only: ChainKind | None = None
     """The set has this kind alone; a client that cannot verify it is refused."""
+    client_certificate: bool | None = None
+    """On the port where ALPN decides, for a client whose ALPN leaves it open: whether a certificate is required of it.
+    None: as the port has it."""
 
 
 Decider = Callable[[str | None, ClientHello, str], Serving | None]

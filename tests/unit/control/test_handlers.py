@@ -136,6 +136,11 @@ OPERATIONS = [
     "UpdateCertificateProvider",
     "DeleteCertificateProvider",
     "ListCertificateProviders",
+    "CreateDomainConfiguration",
+    "DescribeDomainConfiguration",
+    "UpdateDomainConfiguration",
+    "DeleteDomainConfiguration",
+    "ListDomainConfigurations",
     "CreatePolicy",
     "GetPolicy",
     "DeletePolicy",
@@ -197,6 +202,7 @@ VALUES: dict[str, Any] = {
     "template_name": "lamps",
     "template_body": TEMPLATE,
     "certificate_provider_name": "signer",
+    "domain_configuration_name": "plant",
     "lambda_function_arn": f"arn:aws:lambda:{SCOPE.region}:{SCOPE.account}:function:sign",
     "account_default_for_operations": ["CreateCertificateFromCsr"],
     "provisioning_role_arn": f"arn:aws:iam::{SCOPE.account}:role/lamps",
@@ -271,7 +277,7 @@ def test_the_operations_are_those_that_are_built_with_the_models_members() -> No
     empty: Any = Empty()
     from handfast.control.handlers import build_handlers
 
-    handlers = build_handlers(empty, empty, nothing, empty, empty)
+    handlers = build_handlers(empty, empty, nothing, empty, empty, empty)
     assert set(OPERATIONS) == set(handlers)
     for name, handler in handlers.items():
         model: OperationModel = MODEL.operation_model(name)
@@ -315,6 +321,12 @@ async def test_every_operation_answers_in_the_models_members_and_never_with_none
         await plane.call("CreateProvisioningTemplate", **required("CreateProvisioningTemplate"), enabled=True)
     if operation != "CreateCertificateProvider":
         await plane.call("CreateCertificateProvider", **required("CreateCertificateProvider"))
+    if operation != "CreateDomainConfiguration":
+        before = caller(at=NOW - dt.timedelta(days=8))
+        await plane.call("CreateDomainConfiguration", before, domain_configuration_name="plant")
+        if operation == "DeleteDomainConfiguration":
+            disabled = {"domain_configuration_status": "DISABLED"}
+            await plane.call("UpdateDomainConfiguration", before, domain_configuration_name="plant", **disabled)
     if operation == "DeleteProvisioningTemplateVersion":
         await plane.call("CreateProvisioningTemplateVersion", template_name="lamps", template_body=TEMPLATE)
         members["version_id"] = 2

@@ -78,7 +78,7 @@ class Keys:
         self.sink = Sink()
         self.cutter = Cutter()
         recorder = Recorder(self.sink, FakeClock())
-        self.keys = AccountKeys(self._look_up, recorder, FakeClock(), lambda scope: f"{scope.region}.example")
+        self.keys = AccountKeys(self._look_up, recorder, FakeClock(), lambda scope, _: f"{scope.region}.example")
         self.keys.command(self.cutter)  # type: ignore[arg-type]
         self.certificates = FakePlane()
         self.plane = PlaneByCredential(self.certificates, self.keys, recorder)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import string
 
+from handfast.core.identity.domains import ServerCertificateId
 from handfast.core.identity.ids import (
     AccountId,
     BillingGroupName,
@@ -19,6 +21,7 @@ from handfast.errors import InvalidRequestError, ResourceNotFoundError
 
 _HEX = frozenset(string.hexdigits)
 _CERTIFICATE_ID_LENGTH = 64
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 def certificate_arn(scope: Scope, certificate_id: CertificateId) -> str:
@@ -64,6 +67,31 @@ def certificate_provider_arn(scope: Scope, name: str) -> str:
 def provisioning_template_arn(scope: Scope, template_name: str) -> str:
     """`arn:aws:iot:{region}:{account}:provisioningtemplate/{templateName}`."""
     return f"arn:aws:iot:{scope.region}:{scope.account}:provisioningtemplate/{template_name}"
+
+
+def domain_configuration_arn(scope: Scope, resource: str) -> str:
+    """`arn:aws:iot:{region}:{account}:domainconfiguration/{name}/{suffix}`; the endpoint's own has no suffix."""
+    return f"arn:aws:iot:{scope.region}:{scope.account}:domainconfiguration/{resource}"
+
+
+def server_certificate_arn(scope: Scope, certificate_id: ServerCertificateId) -> str:
+    """`arn:aws:acm:{region}:{account}:certificate/{uuid}`: AWS Certificate Manager's form."""
+    return f"arn:aws:acm:{scope.region}:{scope.account}:certificate/{certificate_id}"
+
+
+def server_certificate_in_arn(arn: str) -> tuple[Scope, ServerCertificateId]:
+    """
+    Where the server certificate lives, and its id.
+
+    Raises:
+        InvalidRequestError: Not such an ARN.
+    """
+    parts = arn.split(":", 5)
+    if len(parts) == 6 and parts[:3] == ["arn", "aws", "acm"]:
+        kind, _, certificate_id = parts[5].partition("/")
+        if kind == "certificate" and _UUID.fullmatch(certificate_id):
+            return Scope(AccountId(parts[4]), parts[3]), ServerCertificateId(certificate_id)
+    raise InvalidRequestError("The ARN of a server certificate must be arn:aws:acm:REGION:ACCOUNT:certificate/UUID")
 
 
 def named_in_arn(scope: Scope, arn: str, kind: str, what: str) -> str:

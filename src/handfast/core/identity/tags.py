@@ -28,6 +28,7 @@ class Taggable(StrEnum):
     THING_GROUP = "thinggroup"
     PROVISIONING_TEMPLATE = "provisioningtemplate"
     CERTIFICATE_PROVIDER = "certificateprovider"
+    DOMAIN_CONFIGURATION = "domainconfiguration"
 
 
 class TaggedResource(NamedTuple):

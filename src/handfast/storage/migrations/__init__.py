@@ -1,3 +1,3 @@
 """The registry's schema as Alembic revisions; `HEAD` is the one that this code reads and writes."""
 
-HEAD = "0014"
+HEAD = "0015"
