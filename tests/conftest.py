@@ -8,12 +8,20 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parents[1]
 for folder in (str(ROOT), str(ROOT / "src")):
     if folder not in sys.path:
         sys.path.insert(0, folder)
 
+
+# The same examples in each run, and no example fails for the time that it took: what fails can be seen to fail again,
+# however busy the machine is. HANDFAST_PROPERTIES=random looks for new ones.
+UNHURRIED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("steady", derandomize=True, database=None, **UNHURRIED)  # type: ignore[arg-type]
+settings.register_profile("random", **UNHURRIED)  # type: ignore[arg-type]
+settings.load_profile("random" if os.environ.get("HANDFAST_PROPERTIES") == "random" else "steady")
 
 from tests.support import server  # noqa: E402 -- only now can it be found
 
