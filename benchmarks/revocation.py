@@ -52,14 +52,15 @@ class Fleet:
 
     def connect(self, devices: int, revoked: int) -> None:
         """All of them at once; `revoked` of them with a certificate of their own."""
-        _, crowd = self._identity("crowd")
+        _, crowd = self.identity("crowd")
         with ThreadPoolExecutor(4) as pool:
             self._sockets = list(pool.map(lambda n: self._open(crowd, f"crowd-{n}"), range(devices - revoked)))
         for number in range(revoked):
-            certificate_id, context = self._identity(f"device-{number}")
+            certificate_id, context = self.identity(f"device-{number}")
             self.revocable.append((certificate_id, self._open(context, f"device-{number}")))
 
-    def _identity(self, name: str) -> tuple[str, ssl.SSLContext]:
+    def identity(self, name: str) -> tuple[str, ssl.SSLContext]:
+        """A certificate that may do everything: its id, and a client's context; `NAME.pem` lies in the folder."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         now = dt.datetime.now(dt.UTC)
