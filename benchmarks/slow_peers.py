@@ -81,7 +81,7 @@ async def _attack(count: int, addresses: int, port: int, name: str, ca: str, ide
         while True:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 await _hold(kind, address, port, hello, context, name)
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(1)
 
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):

@@ -16,8 +16,9 @@ from handfast.core.identity.security_policy import DEFAULT_SECURITY_POLICY
 from handfast.seam import ListenerKind, TLSFacts
 from handfast.tls.client_hello import ClientHello
 from handfast.tls.contexts import Contexts
-from handfast.tls.door import DoorFactory, DoorLimits, TLSFailure
+from handfast.tls.door import DoorFactory, TLSFailure
 from handfast.tls.engine import AcceptCertificate, Engine, accept_any
+from handfast.tls.places import DoorLimits
 from handfast.tls.proxy_protocol import Proxies
 from handfast.tls.serving import Serving
 from handfast.tls.transport import TLSTransport

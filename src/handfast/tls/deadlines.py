@@ -46,6 +46,11 @@ class Deadlines(Generic[T]):
             if self._timer is None:
                 self._timer = self._loop.call_later(self._resolution_s, self._sweep)
 
+    def age_s(self, item: T) -> float:
+        """How long it has been in; 0 for one that is not."""
+        deadline = self._at.get(item)
+        return 0.0 if deadline is None else self._loop.time() - (deadline - self._delay_s)
+
     def discard(self, item: T) -> None:
         self._at.pop(item, None)
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
@@ -34,6 +33,7 @@ from handfast.tls.deadlines import Deadlines
 from handfast.tls.engine import DONE, FAILED, Engine
 from handfast.tls.failures import classify
 from handfast.tls.pacing import Pace
+from handfast.tls.places import PROXIED, DoorLimits, address_block
 from handfast.tls.proxy_protocol import Malformed, Proxies, ProxyHeaderReader
 from handfast.tls.serving import Serving
 from handfast.tls.transport import LINGER_S, TLSTransport, Turn
@@ -64,16 +64,6 @@ _PLAIN_HTTP_ANSWER: Final = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
     % (len(_PLAIN_HTTP_TEXT), _PLAIN_HTTP_TEXT)
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DoorLimits:
-    """What a listener allows before a handshake is done; both times run from the accept."""
-
-    hello_timeout_s: float = 5.0
-    handshake_timeout_s: float = 10.0
-    max_handshakes: int = 2048
-    max_handshakes_per_address: int = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,28 +139,23 @@ class DoorFactory:
         self.lingering: Deadlines[Door] = Deadlines(self.loop, LINGER_S, Door.linger_expired)
         self.handshakes = 0
         """Connections in PROXY, HELLO or HANDSHAKE now."""
-        self.handshakes_of: dict[str, int] = {}
+        self.handshakes_of: dict[str, dict[Door, None]] = {}
+        """The same by address, or block of addresses, the oldest of each first."""
 
     def __call__(self) -> Door:
         return Door(self)
+
+    def make_room(self, of_newcomer: int) -> None:
+        """One slow handshake of the address with the most gives way, if that has more than the newcomer's would."""
+        doors = max(self.handshakes_of.values(), key=len)
+        oldest = next(iter(doors))
+        if len(doors) > of_newcomer + 1 and self.handshake_deadlines.age_s(oldest) >= self.limits.gives_way_after_s:
+            oldest.give_way(len(doors))
 
     def close(self) -> None:
         """Drop every connection whose handshake is not done, unrecorded; open ones are their applications' to close."""
         for door in [*self.handshake_deadlines, *self.lingering]:
             door.drop()
-
-
-_PROXIED: Final = "through a proxy"  # counts connections whose address is not known yet
-
-
-def _address_block(address: str) -> str:
-    # One subscriber usually owns an IPv6 /64: counted as one address.
-    if ":" in address and not address.startswith("::"):
-        try:
-            return socket.inet_pton(socket.AF_INET6, address)[:8].hex()
-        except OSError:
-            pass  # a link-local address with its interface
-    return address
 
 
 class Door(asyncio.Protocol):
@@ -222,7 +207,7 @@ class Door(asyncio.Protocol):
         if peer:
             self._peer = (peer[0], peer[1])
         through_proxy = bool(factory.proxies) and self._peer[0] in factory.proxies
-        if not self._count(_PROXIED if through_proxy else _address_block(self._peer[0])):
+        if not self._count(PROXIED if through_proxy else address_block(self._peer[0])):
             return
         if through_proxy:
             self._proxy = ProxyHeaderReader()
@@ -239,8 +224,10 @@ class Door(asyncio.Protocol):
         if self._counted_as is not None:
             self._discount(self._counted_as)
         limits = factory.limits
-        of_address = factory.handshakes_of.get(block, 0)
-        too_many = of_address >= limits.max_handshakes_per_address and block != _PROXIED
+        of_address = len(factory.handshakes_of.get(block, ()))
+        too_many = of_address >= limits.max_handshakes_per_address and block != PROXIED
+        if not too_many and factory.handshakes >= limits.max_handshakes:
+            factory.make_room(of_address)
         if factory.handshakes >= limits.max_handshakes or too_many:
             factory.hello_deadlines.discard(self)
             factory.handshake_deadlines.discard(self)
@@ -252,18 +239,27 @@ class Door(asyncio.Protocol):
             raw.abort()
             return False
         factory.handshakes += 1
-        factory.handshakes_of[block] = of_address + 1
+        factory.handshakes_of.setdefault(block, {})[self] = None
         self._counted_as = block
         return True
+
+    def give_way(self, of_address: int) -> None:
+        """Dropped for a newcomer of an address that has fewer of all the places, which are taken."""
+        raw = self._raw
+        self._uncount()
+        detail = f"all places were taken, {of_address} of them by this address, and this handshake was slow"
+        self._report(Reason(ReasonCode.TOO_MANY_HANDSHAKES, detail), None)
+        self._reader = self._engine = self._proxy = None
+        if raw is not None:
+            raw.abort()
 
     def _discount(self, block: str) -> None:
         factory = self._factory
         self._counted_as = None
         factory.handshakes -= 1
-        left = factory.handshakes_of[block] - 1
-        if left:
-            factory.handshakes_of[block] = left
-        else:
+        of_block = factory.handshakes_of[block]
+        del of_block[self]
+        if not of_block:
             del factory.handshakes_of[block]
 
     def _read_proxy_header(self, proxy: ProxyHeaderReader, data: bytes) -> None:
@@ -281,7 +277,7 @@ class Door(asyncio.Protocol):
         else:
             self._peer = (header.source.host, header.source.port)
             self._local = header.destination.host
-        if not self._count(_address_block(self._peer[0])):
+        if not self._count(address_block(self._peer[0])):
             return
         self._reader = ClientHelloReader()
         if header.rest:

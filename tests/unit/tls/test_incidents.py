@@ -18,8 +18,9 @@ from tests.support.tls_door import LIMIT_S, Echo, RecordingPlane, RunningDoor, c
 from handfast.core.identity.refusal import ReasonCode
 from handfast.tls import door as doors
 from handfast.tls.client_hello import ClientHelloReader
-from handfast.tls.door import DoorLimits, TLSFailure
+from handfast.tls.door import TLSFailure
 from handfast.tls.engine import WANT_READ, DirectEngine, Engine
+from handfast.tls.places import DoorLimits
 
 CONNECT = b"\x10\x0c\0\4MQTT\4\2\0\0\0\0"
 VERSIONS = [pytest.param(SSL.TLS1_2_VERSION, id="1.2"), pytest.param(SSL.TLS1_3_VERSION, id="1.3")]

@@ -18,7 +18,7 @@ from tests.support.tls_door import LIMIT_S, RunningDoor, contexts, running_door
 
 from handfast.core.identity.refusal import ReasonCode
 from handfast.tls.contexts import Contexts
-from handfast.tls.door import DoorLimits
+from handfast.tls.places import DoorLimits
 from handfast.tls.proxy_protocol import (
     MAX_V1_BYTES,
     MAX_V2_BYTES,

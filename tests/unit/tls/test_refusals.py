@@ -19,8 +19,9 @@ from tests.support.tls_door import LIMIT_S, RecordingPlane, RunningDoor, context
 from handfast.core.identity.refusal import ReasonCode
 from handfast.seam import ListenerKind, TLSFacts
 from handfast.tls.client_hello import MAX_HELLO_BYTES, ClientHello
-from handfast.tls.door import DoorLimits, TLSFailure, _address_block
+from handfast.tls.door import TLSFailure
 from handfast.tls.engine import Engine
+from handfast.tls.places import DoorLimits, address_block
 from handfast.tls.serving import Serving
 from handfast.tls.transport import TLSTransport
 
@@ -361,12 +362,47 @@ class TestTooManyHandshakes:
             await door.plane.opened_one()
             writer.close()
 
+    async def test_when_all_places_are_taken_the_slowest_of_who_has_most_gives_way(self, engine: type[Engine]) -> None:
+        limits = DoorLimits(max_handshakes=4, gives_way_after_s=0.0)
+        async with running_door(contexts(engine), limits=limits) as door, contextlib.AsyncExitStack() as stack:
+            slow = [await stack.enter_async_context(tcp(door)) for _ in range(4)]
+            async with asyncio.timeout(LIMIT_S):
+                while door.factory.handshakes < 4:
+                    await asyncio.sleep(0.01)
+            async with asyncio.timeout(LIMIT_S):
+                reader, writer = await asyncio.open_connection("127.0.0.1", door.port, local_addr=("127.0.0.2", 0))
+                client = MemoryClient()
+                await client.handshake(reader, writer)
+            await door.plane.opened_one()
+            with contextlib.suppress(ConnectionResetError):
+                assert b"" == await asyncio.wait_for(slow[0][0].read(), LIMIT_S)
+            failure = await door.plane.failure()
+            assert ReasonCode.TOO_MANY_HANDSHAKES == failure.reasons[0].code
+            assert slow[0][1].get_extra_info("sockname")[1] == failure.port
+            assert 3 == door.factory.handshakes
+            writer.close()
+
+    async def test_a_handshake_that_is_not_slow_gives_no_way(self, engine: type[Engine]) -> None:
+        limits = DoorLimits(max_handshakes=3, gives_way_after_s=LIMIT_S)
+        async with running_door(contexts(engine), limits=limits) as door, contextlib.AsyncExitStack() as stack:
+            for _ in range(3):
+                await stack.enter_async_context(tcp(door))
+            async with asyncio.timeout(LIMIT_S):
+                while door.factory.handshakes < 3:
+                    await asyncio.sleep(0.01)
+                reader, writer = await asyncio.open_connection("127.0.0.1", door.port, local_addr=("127.0.0.2", 0))
+                with contextlib.suppress(ConnectionResetError):
+                    assert b"" == await reader.read()
+            assert "127.0.0.2" == (await door.plane.failure()).address
+            assert 3 == door.factory.handshakes
+            writer.close()
+
     async def test_an_ipv6_network_counts_as_one_address(self) -> None:
-        assert _address_block("2001:db8::1") == _address_block("2001:db8:0:0:ffff::2")
-        assert _address_block("2001:db8::1") != _address_block("2001:db8:0:1::1")
-        assert _address_block("::ffff:192.0.2.1") != _address_block("::ffff:192.0.2.2")
-        assert _address_block("192.0.2.1") != _address_block("192.0.2.2")
-        assert "fe80::1%eth0" == _address_block("fe80::1%eth0")
+        assert address_block("2001:db8::1") == address_block("2001:db8:0:0:ffff::2")
+        assert address_block("2001:db8::1") != address_block("2001:db8:0:1::1")
+        assert address_block("::ffff:192.0.2.1") != address_block("::ffff:192.0.2.2")
+        assert address_block("192.0.2.1") != address_block("192.0.2.2")
+        assert "fe80::1%eth0" == address_block("fe80::1%eth0")
 
     async def test_closing_the_door_drops_them_unrecorded(self, engine: type[Engine]) -> None:
         async with running_door(contexts(engine)) as door, tcp(door) as (reader, writer):
