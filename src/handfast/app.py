@@ -21,6 +21,7 @@ import structlog
 import uvloop
 
 from handfast import __version__
+from handfast.api_calls import api_refusal, dev_keys, key_lookup
 from handfast.audit_trail import start_audit
 from handfast.backups import Backups
 from handfast.bulk_tasks import BulkTasks
@@ -35,7 +36,7 @@ from handfast.control.handlers import build_handfast_handlers, build_handlers
 from handfast.control.quotas import CallRates
 from handfast.core.identity.domains import ApplicationProtocol
 from handfast.core.identity.ids import AccountId, Scope
-from handfast.core.identity.refusal import Reason, Refusal, Stage
+from handfast.core.identity.refusal import Refusal
 from handfast.data.handlers import DataHandlers
 from handfast.data.https import HttpsApplication
 from handfast.datadir import prepare, write_atomically
@@ -54,9 +55,10 @@ from handfast.keystore.file import FileKeyStore
 from handfast.keystore.pool import KeyPool
 from handfast.listeners import Listeners, address_of, bind, netloc_of
 from handfast.ports import Cause, Change
+from handfast.rehearsing import Rehearsing, start_rollover
 from handfast.seam import ListenerKind
 from handfast.services.account_keys import PlaneByCredential
-from handfast.services.accounts import Accounts, Signer
+from handfast.services.accounts import Accounts
 from handfast.services.authorities import ServerAuthority, ServerChain
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.expiry_gauges import ExpiryGauges
@@ -85,7 +87,7 @@ from handfast.tls.door import DoorFactory
 from handfast.tls.proxy_protocol import Proxies
 from handfast.verifier import Verifier
 from handfast.websocket_door import WebSocketDoor, account_keys
-from handfast.wire.sigv4 import Authenticator, SigningKey
+from handfast.wire.sigv4 import Authenticator
 from handfast.wire.skeleton import ApiApplication, ApiRefusal, MountedService
 from handfast.wire.spec import load_service
 
@@ -315,14 +317,27 @@ class Plane:
             settings.file, data_dir, store, registry, self._clock, self._entropy, first_account=first
         )
         stack.push_async_callback(bulk_tasks.tasks.close)
+        rollover = await start_rollover(
+            self._authority,
+            self._contexts,
+            store,
+            self._endpoints,
+            clock=self._clock,
+            entropy=self._entropy,
+            notify=self._notify,
+            present=self._present,
+            serves_cross=settings.serve_cross,
+            stack=stack,
+        )
+        verdict.also_stands_in(rollover.is_canary)
         rates = CallRates() if settings.quotas == "aws" else None
         authenticator = Authenticator(
-            _key_lookup(accounts), self._clock, dev=_dev_keys(accounts) if settings.dev else None
+            key_lookup(accounts), self._clock, dev=dev_keys(accounts) if settings.dev else None
         )
         data = MountedService(load_service("iot-data"), DataHandlers(gateway).handlers(), DATA_SIGNING_NAMES)
 
         def refused_call(refused: ApiRefusal) -> None:
-            refusals.record(_api_refusal(refused, self._clock))
+            refusals.record(api_refusal(refused, self._clock))
 
         api = ApiApplication(
             [
@@ -357,6 +372,7 @@ class Plane:
                         runs,
                         Revocations(registry.certificates, gateway, self._meter),
                         server_certificates,
+                        rollover,
                     ),
                     body_limits=bulk_registration.BODY_LIMITS,
                 ),
@@ -420,6 +436,7 @@ class Plane:
             api=api_http.protocol,
             deciders=[self._domains.serving],
             protocol_of=self._domains.protocol_of,
+            amend=Rehearsing(rollover),
         )
         proxies = Proxies(settings.proxy_protocol)
         factories = {
@@ -559,46 +576,6 @@ class Plane:
         )
 
 
-def _key_lookup(accounts: Accounts) -> Any:
-    async def lookup(access_key_id: str) -> SigningKey | None:
-        signer = await accounts.signer(access_key_id)
-        return None if signer is None else _signing_key(signer)
-
-    return lookup
-
-
-def _dev_keys(accounts: Accounts) -> Any:
-    async def made(access_key_id: str) -> SigningKey:
-        return _signing_key(await accounts.dev_signer(access_key_id))
-
-    return made
-
-
-def _signing_key(signer: Signer) -> SigningKey:
-    key = signer.key
-    return SigningKey(key.secret, key.account_id, active=key.active, account_disabled=signer.account_disabled)
-
-
-def _api_refusal(refused: ApiRefusal, clock: SystemClock) -> Refusal:
-    """A refused API call as the record keeps it, under the request id that its response carried."""
-    facts = {
-        "error": refused.error_code,
-        "request": f"{refused.method} {refused.path}",
-        **({"operation": refused.operation} if refused.operation else {}),
-        **({"access_key_id": refused.access_key_id} if refused.access_key_id else {}),
-    }
-    return Refusal(
-        trace_id=refused.request_id,
-        at=clock.now(),
-        stage=Stage.API,
-        reasons=(Reason(refused.reason, refused.detail),),
-        address=refused.address,
-        account=refused.account_id,
-        region=refused.region,
-        facts=facts,
-    )
-
-
 def _read_secret(path: Path | None, flag: str) -> bytes | None:
     """The file's first line; it must be ours alone."""
     if path is None:
@@ -627,7 +604,7 @@ def implemented_operations() -> Mapping[str, Collection[str]]:
     return {
         "iot": frozenset(build_handlers(*[nothing] * 6)),
         "iot-data": frozenset(DataHandlers(nothing).handlers()),
-        "handfast": frozenset(build_handfast_handlers(*[nothing] * 13)),
+        "handfast": frozenset(build_handfast_handlers(*[nothing] * 14)),
     }
 
 

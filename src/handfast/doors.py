@@ -18,8 +18,8 @@ from handfast.services.recording import Recorder
 from handfast.services.verdict import normal_name
 from handfast.tls.client_hello import ClientHello
 from handfast.tls.contexts import ALPN_HTTPS, ALPN_MQTT
-from handfast.tls.door import TLSFailure
-from handfast.tls.serving import Decider, Serving
+from handfast.tls.failures import TLSFailure
+from handfast.tls.serving import Amender, Decider, Serving
 from handfast.tls.transport import TLSTransport
 from handfast.wire.sigv4 import Refused
 
@@ -48,6 +48,7 @@ class Doors:
         api: Speaker,
         deciders: Sequence[Decider] = (),
         protocol_of: ProtocolOf = lambda _: None,
+        amend: Amender | None = None,
     ) -> None:
         """
         Args:
@@ -61,6 +62,7 @@ class Doors:
             api: The API port.
             protocol_of: What a client with a certificate speaks on the ALPN port where its ALPN leaves it open.
             deciders: Asked in this order what a client is served; where none says, its region's certificates.
+            amend: Has the last word, for some connections: a rehearsal of other chains.
         """
         self._endpoints = endpoints
         self._region = region
@@ -72,6 +74,7 @@ class Doors:
             ApplicationProtocol.SECURE_MQTT: mqtt,
             ApplicationProtocol.HTTPS: https,
         }
+        self._amend = amend
         self._at_alpn_port: Mapping[str | None, Speaker] = {ALPN_MQTT: mqtt, ALPN_HTTPS: https}
         self._speakers: Mapping[ListenerKind, Speaker] = {
             ListenerKind.MQTT: mqtt,
@@ -81,7 +84,11 @@ class Doors:
         }
 
     def serving(self, sni: str | None, hello: ClientHello, address: str) -> Serving:
-        """What the first decider says that has something to say; else the leaf of the endpoint's region."""
+        """What the first decider says that has something to say, else the leaf of the endpoint's region; amended."""
+        serving = self._decided(sni, hello, address)
+        return serving if self._amend is None else self._amend(serving, sni, hello, address)
+
+    def _decided(self, sni: str | None, hello: ClientHello, address: str) -> Serving:
         for decide in self._deciders:
             serving = decide(sni, hello, address)
             if serving is not None:

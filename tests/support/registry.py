@@ -411,6 +411,7 @@ async def make_plane(
     hooks = Hooks(store, runner or ThreadedHooks(), entropy, clock, PrometheusMeter(), commit)
     providers = CertificateProviders(store, hooks, clock, commit)
     tasks = registration_tasks(store, registry, clock)
+    no_rollover: Any = None  # has a PKI of its own: tests of the service and end to end
     domains = domain_plane(store, endpoints, clock, entropy, notify, ensure_region=ensure_region)
     iot = build_handlers(registry, endpoints, ensure_region, tasks, providers, domains.domains)
     handlers = iot | build_handfast_handlers(
@@ -427,5 +428,6 @@ async def make_plane(
         ProvisioningRuns(store, FirstProvisioning(store, registry.provisioner)),
         Revocations(registry.certificates, NoSessions(), PrometheusMeter()),
         domains.certificates,
+        no_rollover,
     )
     return Plane(store, registry, accounts, endpoints, refusals, notified, regions, handlers)

@@ -97,6 +97,7 @@ OUTER = {
 }
 COMPOSITION = frozenset(
     {
+        "api_calls",
         "app",
         "audit_trail",
         "backups",
@@ -113,12 +114,20 @@ COMPOSITION = frozenset(
         "listeners",
         "http_server",
         "pki",
+        "rehearsing",
         "verifier",
         "websocket_door",
     }
 )
 """The composition root and its parts: they introduce the adapters to each other."""
-STARTS = {"cli.serve": {"app"}, "cli.roots": {"pki"}, "cli.backup": {"backups"}, "cli.audit": {"audit_trail"}}
+STARTS = {
+    "cli.serve": {"app"},
+    "cli.roots": {"pki"},
+    "cli.roots_keys": {"pki"},
+    "cli.roots_rollover": {"pki"},
+    "cli.backup": {"backups"},
+    "cli.audit": {"audit_trail"},
+}
 """A command that runs something of the composition root asks it to."""
 
 

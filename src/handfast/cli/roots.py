@@ -4,33 +4,48 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from handfast.cli.options import AsJson, DataDir, data_directory
-from handfast.cli.output import plain, print_json, print_table
+from handfast.cli.options import AsJson, DataDir
+from handfast.cli.output import print_json, print_table
+from handfast.cli.roots_keys import (
+    KeyPassphraseFile,
+    Keys,
+    PassphraseFile,
+    online_folder,
+    readable_errors,
+    root_keys,
+    root_passphrase,
+    show_steps,
+)
+from handfast.cli.roots_rehearse import rehearse_app
+from handfast.cli.roots_rollover import add, promote, retire, tell_server
 from handfast.config import config_file, resolve
-from handfast.errors import ConfigurationError
 from handfast.pki import key_folder, system_clock, system_entropy
 from handfast.printable import printable
 from handfast.services import root_ceremony as ceremony
 from handfast.services import roots_plan
 from handfast.services.authorities import WARN_INTERMEDIATE
-from handfast.services.pki_folder import LEGACY, KeyFolder, PkiFolder
+from handfast.services.pki_folder import PkiFolder
 
 roots_app = typer.Typer(
     no_args_is_help=True,
     help=(
-        "New intermediates and cross-certificates, signed by root keys that lie elsewhere. "
-        "1. Here: 'roots request DIR'. 2. Where the root keys are: 'roots sign --offline DIR'. "
-        "3. Here again: 'roots install DIR'."
+        "Roots and what they sign, with root keys that lie elsewhere. "
+        "1. Here: 'roots request DIR' or 'roots add --request DIR'. "
+        "2. Where the root keys are: 'roots sign --offline DIR'. 3. Here again: 'roots install DIR'."
     ),
 )
+
+
+roots_app.command("add")(add)
+roots_app.command("promote")(promote)
+roots_app.command("retire")(retire)
+roots_app.add_typer(rehearse_app, name="rehearse")
 
 
 class Act(StrEnum):
@@ -38,6 +53,8 @@ class Act(StrEnum):
 
     INTERMEDIATE_RSA = "intermediate-rsa"
     INTERMEDIATE_ECDSA = "intermediate-ecdsa"
+    NEXT_RSA = "next-rsa"
+    NEXT_ECDSA = "next-ecdsa"
     CROSS = "cross"
     LEGACY = "legacy"
 
@@ -88,14 +105,6 @@ def plan(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         )
 
 
-KeyPassphraseFile = Annotated[
-    str | None,
-    typer.Option(
-        "--key-passphrase-file", metavar="FILE", help="Passphrase of the online keys.", show_default="keys are plain"
-    ),
-]
-
-
 @roots_app.command("request")
 def request(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="Where the requests go: a USB stick, for instance.")],
@@ -104,7 +113,7 @@ def request(
     ] = None,
     under: Annotated[
         int | None,
-        typer.Option("--under", metavar="N", help="Another root for an intermediate.", show_default="1 RSA, 3 ECDSA"),
+        typer.Option("--under", metavar="N", help="Another root for an intermediate.", show_default="today's"),
     ] = None,
     data_dir: DataDir = None,
     key_passphrase_file: KeyPassphraseFile = None,
@@ -116,7 +125,7 @@ def request(
     Due are intermediates, cross-certificates and the legacy root in the last two years of their life. The new
     intermediate's private key stays here. Compare the key that is printed with what 'roots sign' prints.
     """
-    folder, online = _online(data_dir, key_passphrase_file)
+    folder, online = online_folder(data_dir, key_passphrase_file)
     wanted = [each.value for each in act or ()] or ceremony.due(folder, system_clock.now(), WARN_INTERMEDIATE)
     if not wanted:
         if as_json:
@@ -124,9 +133,9 @@ def request(
         else:
             print("Nothing is due within two years. To ask for something all the same: --act intermediate-rsa …")
         return
-    with _readable_errors():
+    with readable_errors():
         steps = ceremony.request(folder, online, Path(directory), wanted, under=under)
-    _show(steps, as_json, "Next, where the root keys are: handfast roots sign --offline DIR")
+    show_steps(steps, as_json, "Next, where the root keys are: handfast roots sign --offline DIR")
 
 
 @roots_app.command("sign")
@@ -135,19 +144,8 @@ def sign(
         str,
         typer.Option("--offline", metavar="DIR", help="Holds the requests, and the root keys if they travel along."),
     ],
-    keys: Annotated[
-        str | None,
-        typer.Option(
-            "--keys",
-            metavar="DIR",
-            help="The folder with the root keys.",
-            show_default="the first of DIR, DIR/offline, pki/offline of the data directory that has them",
-        ),
-    ] = None,
-    passphrase_file: Annotated[
-        str | None,
-        typer.Option("--passphrase-file", metavar="FILE", help="The root passphrase.", show_default="asked for"),
-    ] = None,
+    keys: Keys = None,
+    passphrase_file: PassphraseFile = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -158,12 +156,9 @@ def sign(
     whose file or folder others may read: copy a USB stick's content to a private folder first.
     """
     directory = Path(offline)
-    folder = _root_keys(directory, keys, data_dir)
-    if passphrase_file is not None:
-        passphrase = _passphrase(passphrase_file)
-    else:
-        passphrase = typer.prompt("Root passphrase", hide_input=True, err=True).encode("utf-8")
-    with _readable_errors():
+    folder = root_keys([directory, directory / "offline"], keys, data_dir)
+    passphrase = root_passphrase(passphrase_file)
+    with readable_errors():
         steps = ceremony.sign(
             directory,
             key_folder(folder, passphrase, system_entropy),
@@ -171,7 +166,7 @@ def sign(
             now=system_clock.now(),
             entropy=system_entropy,
         )
-    _show(steps, as_json, "Next, where the server runs: handfast roots install DIR")
+    show_steps(steps, as_json, "Next, where the server runs: handfast roots install DIR")
 
 
 @roots_app.command("install")
@@ -184,71 +179,11 @@ def install(
     """
     Last half, here again: verify every answer in DIR, then put all of them in place.
 
-    One that does not verify stops everything and nothing is changed. A running server takes new intermediates up at its
-    next renewal check, and issues its certificates anew below them.
+    One that does not verify stops everything and nothing is changed. A running server is told; it issues its
+    certificates anew below a new intermediate, unless that was asked for with next-rsa or next-ecdsa: then it waits for
+    'roots promote'.
     """
-    folder, online = _online(data_dir, key_passphrase_file)
-    with _readable_errors():
+    folder, online = online_folder(data_dir, key_passphrase_file)
+    with readable_errors():
         steps = ceremony.install(folder, online, folder.path.parent / "trust", Path(directory), now=system_clock.now())
-    _show(steps, as_json, "Installed. Where the server runs, it follows within the hour; a restart is not needed.")
-
-
-@contextmanager
-def _readable_errors() -> Iterator[None]:
-    """A file that cannot be read or written is one line, not a traceback."""
-    try:
-        yield
-    except OSError as error:
-        raise ConfigurationError(f"{error.filename}: {error.strerror}.") from error
-
-
-def _online(data_dir: str | None, key_passphrase_file: str | None) -> tuple[PkiFolder, KeyFolder]:
-    folder = PkiFolder(data_directory(data_dir) / "pki")
-    if not folder.exists:
-        raise ConfigurationError(f"{folder.path} is not there: start `handfast serve` once, or give --data-dir.")
-    named = key_passphrase_file or os.environ.get("HANDFAST_KEY_PASSPHRASE_FILE")
-    passphrase = _passphrase(named) if named else None
-    return folder, key_folder(folder.path, passphrase, system_entropy)
-
-
-def _root_keys(directory: Path, keys: str | None, data_dir: str | None) -> Path:
-    """The folder with the root keys; the data directory is looked at last, and only if there is one."""
-    if keys is not None:
-        candidates = [Path(keys)]
-    else:
-        candidates = [directory, directory / "offline", data_directory(data_dir) / "pki" / "offline"]
-    for candidate in candidates:
-        if (candidate / f"{LEGACY}.key").exists() or any(candidate.glob("root-ca-*.key")):
-            return candidate
-    raise ConfigurationError(f"No root keys (root-ca-1.key …) in {', '.join(map(str, candidates))}: give --keys DIR.")
-
-
-def _passphrase(file: str) -> bytes:
-    """The first line of the file."""
-    try:
-        with open(file, "rb") as opened:
-            text = opened.read(4096)
-    except OSError as error:
-        raise ConfigurationError(f"{file} cannot be read: {error.strerror}.") from error
-    line = text.splitlines()[0] if text.strip() else b""
-    if not line:
-        raise ConfigurationError(f"{file} holds no passphrase in its first line.")
-    return line
-
-
-def _show(steps: Sequence[ceremony.Step], as_json: bool, then: str) -> None:
-    if as_json:
-        print_json([dataclasses.asdict(step) for step in steps])
-        return
-    print_table(
-        ("act", "certificate for", "signer", "until", "file"),
-        [
-            (step.act, step.subject, step.signer, plain(step.not_after)[:10] if step.not_after else None, step.file)
-            for step in steps
-        ],
-        empty="Nothing.",
-    )
-    for step in steps:
-        if step.key is not None:
-            print(printable(f"Key of {step.act}, to compare: {step.key}"))
-    print(then)
+    show_steps(steps, as_json, f"Installed. {tell_server(folder.path.parent)}")

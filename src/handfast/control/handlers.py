@@ -27,6 +27,7 @@ from handfast.control.provisioning_templates import ProvisioningTemplateHandlers
 from handfast.control.quotas import CallRates, limited
 from handfast.control.registration_tasks import RegistrationTaskHandlers
 from handfast.control.revocation import RevocationHandlers
+from handfast.control.roots import RootHandlers
 from handfast.control.rotations import RotationHandlers
 from handfast.control.server_certificates import ServerCertificateHandlers
 from handfast.control.tags import TagHandlers
@@ -47,6 +48,7 @@ from handfast.services.provisioning_runs import ProvisioningRuns
 from handfast.services.registration_tasks import RegistrationTasks
 from handfast.services.registry import Registry
 from handfast.services.revocation import Revocations
+from handfast.services.rollover import Rollover
 from handfast.services.server_certificates import ServerCertificates
 from handfast.services.what_if import WhatIf
 
@@ -100,6 +102,7 @@ def build_handfast_handlers(
     provisioning_runs: ProvisioningRuns,
     revocations: Revocations,
     server_certificates: ServerCertificates,
+    rollover: Rollover,
 ) -> dict[str, Handler]:
     """The operations of /handfast/v1. Those on accounts and keys need the operator's key."""
     handlers = (
@@ -119,5 +122,6 @@ def build_handfast_handlers(
         | ProvisioningRunHandlers(provisioning_runs).handlers
         | RevocationHandlers(revocations).handlers
         | ServerCertificateHandlers(server_certificates).handlers
+        | RootHandlers(rollover).handlers
     )
     return {name: answering(handler) for name, handler in handlers.items()}

@@ -52,6 +52,7 @@ from handfast.ports.policies import PolicyStore
 from handfast.ports.provisioning import ProvisioningStore, ProvisioningTemplateStore
 from handfast.ports.registration_tasks import RegistrationTaskStore
 from handfast.ports.revocations import RevocationStore
+from handfast.ports.roots import RootAuditStore
 from handfast.ports.thing_groups import ThingGroupStore
 from handfast.ports.values import NO_TAGS as NO_TAGS
 from handfast.ports.values import Cause as Cause
@@ -92,6 +93,7 @@ class Store(
     PolicyStore,
     ProvisioningStore,
     HookStore,
+    RootAuditStore,
     ProvisioningTemplateStore,
     FleetStore,
     JustInTimeStore,

@@ -38,6 +38,7 @@ class ChangeKind(StrEnum):
     CERTIFICATE_PROVIDER = "certificate_provider"  # [name] created, updated, deleted
     PROVISIONING_CLAIM = "provisioning_claim"  # [certificateId] made, ended with its template
     HOOK = "hook"  # [hook name] added, removed
+    SERVER_ROOTS = "server_roots"  # [root's name or rehearsal id] promoted, retired, taken up; a rehearsal begun, ended
     PROVISIONING_TEMPLATE = (
         "provisioning_template"  # [template name] created, updated, a version made or deleted, deleted
     )

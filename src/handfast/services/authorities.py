@@ -42,6 +42,7 @@ from handfast.services.pki_folder import (
     bundle_pem,
     holds,
     publish_trust,
+    twin_of,
 )
 
 __all__ = ["ChainKind", "DeviceIssuer", "DeviceKeys", "IssuedKeys", "ServerAuthority", "ServerChain"]
@@ -56,8 +57,9 @@ class ServerChain:
     """
     What one TLS context presents for a region.
 
-    `chain_pem` is leaf and intermediate, never the root; `cross_pem` is the root as the legacy root
-    signed it, for whoever must be sent that too. `key_pem` is PKCS#8, not encrypted. The instants
+    `chain_pem` is leaf and intermediate, never the root. `bridge_pem`, where the root followed another and devices may
+    not all hold it yet, is the root as that one signed it; it is always sent. `cross_pem` is the last root of these as
+    the legacy root signed it, for whoever must be sent that too. `key_pem` is PKCS#8, not encrypted. The instants
     are the leaf's.
     """
 
@@ -70,14 +72,15 @@ class ServerChain:
     not_after: dt.datetime
     leaf: x509.Certificate = field(repr=False)
     intermediate: x509.Certificate = field(repr=False)
+    bridge_pem: bytes = field(default=b"", repr=False)
 
     def renew_at(self) -> dt.datetime:
         """The instant at which a third of the leaf's life is left."""
         return self.not_after - (self.not_after - self.not_before) / 3
 
     def presented(self, *, cross: bool) -> bytes:
-        """What is sent, as PEM: leaf and intermediate, and with `cross` the cross-certificate of their root."""
-        return self.chain_pem + self.cross_pem if cross else self.chain_pem
+        """What is sent, as PEM: leaf, intermediate and bridge, and with `cross` what the legacy root signed."""
+        return self.chain_pem + self.bridge_pem + (self.cross_pem if cross else b"")
 
 
 class ServerAuthority:
@@ -182,6 +185,11 @@ class ServerAuthority:
         """Where the published roots and bundles lie."""
         return self.data_dir / "trust"
 
+    @property
+    def folder(self) -> PkiFolder:
+        """The PKI that this authority reads."""
+        return self._folder
+
     def device_issuer(self, keys: DeviceKeys) -> DeviceIssuer:
         """The device issuing CA of this data directory. Raises ConfigurationError as `open` does."""
         return DeviceIssuer.open(self._folder, self._keys, keys, clock=self._clock, entropy=self._entropy)
@@ -208,6 +216,34 @@ class ServerAuthority:
         with self._lock:
             return [self._leaves[key] for key in sorted(self._leaves, key=lambda key: (key[1], key[0]))]
 
+    def unpublished(
+        self, intermediate: Intermediate, region: str, *, bridged: bool, more_names: Sequence[str] = ()
+    ) -> ServerChain:
+        """
+        A chain below an intermediate of the folder that nobody but the caller gets, stored nowhere: for a rehearsal.
+
+        Raises:
+            ConfigurationError: The intermediate does not verify, its key is missing, or a name is none.
+        """
+        with self._lock:
+            self._load_roots()
+            self._check_intermediate(intermediate, self._clock.now())
+            for name in more_names:
+                try:
+                    general_name(name)
+                except CertificateInputError as error:
+                    raise ConfigurationError(f"{error} It cannot stand in the server's certificate.") from error
+            names = tuple(dict.fromkeys((*self._names(region), *map(_normal, more_names))))
+            leaf, key = self._new_leaf(intermediate, region, names)
+            certificate = intermediate.certificate
+            return self._server_chain(intermediate.kind, region, leaf, certificate, key, bridged=bridged)
+
+    def check_intermediate(self, intermediate: Intermediate) -> None:
+        """ConfigurationError: it cannot sign leaves, for its chain, its dates or its key."""
+        with self._lock:
+            self._load_roots()
+            self._check_intermediate(intermediate, self._clock.now())
+
     def renew_due(self, now: dt.datetime) -> list[ServerChain]:
         """
         The chains that changed: the leaf was issued anew, because a third of its life or less was left or a new
@@ -227,7 +263,8 @@ class ServerAuthority:
                 issuer = self._intermediates[kind].certificate
                 good = now < current.renew_at() or issuer.not_valid_after_utc <= current.not_after
                 if good and current.intermediate == issuer:
-                    fresh = replace(current, cross_pem=self._cross_pem(issuer))
+                    bridge_pem, cross_pem = self._above(issuer, bridged=self._folder.served(kind).bridged)
+                    fresh = replace(current, bridge_pem=bridge_pem, cross_pem=cross_pem)
                     if fresh == current:
                         continue
                 else:
@@ -332,33 +369,40 @@ class ServerAuthority:
         for name, root in self._roots.items():
             _insist(chains.link_refusals(root, root), f"pki/roots/{name}.pem")
         legacy = self._roots[LEGACY]
-        for spec in ROOTS:
-            twin = self._cross_certificate(self._roots[spec.file])
-            if twin is None:
+        for spec, root in self._folder.rooted().items():
+            twin = twin_of(root, self._cross)
+            if twin is not None:
+                # No dates: when the legacy root has run out, whoever trusts the roots is not concerned.
+                _insist(chains.link_refusals(twin, legacy), "pki/roots/cross.pem")
+            elif spec in ROOTS:
                 raise ConfigurationError(f"pki/roots/cross.pem lacks {spec.common_name}: restore it from a backup.")
-            # No dates: when the legacy root has run out, whoever trusts the roots is not concerned.
-            _insist(chains.link_refusals(twin, legacy), "pki/roots/cross.pem")
+        for bridge in self._folder.bridges():
+            place = f"pki/roots/{bridge.root}-by-{bridge.signer}.pem"
+            _insist(chains.link_refusals(bridge.certificate, self._roots[bridge.signer]), place)
+            if twin_of(self._roots[bridge.root], [bridge.certificate]) is None:
+                raise ConfigurationError(f"{place} is not for the key of {bridge.root}: restore it from a backup.")
 
     def _load_intermediates(self, now: dt.datetime) -> None:
-        anchors = [self._roots[spec.file] for spec in ROOTS]
         for kind in KINDS:
-            newest = self._folder.intermediate(kind)
-            if self._intermediates.get(kind) == newest:
+            serving = self._folder.intermediate(kind)
+            if self._intermediates.get(kind) == serving:
                 continue
-            place = f"pki/{newest.name}.pem"
-            _insist(chains.verify([newest.certificate], anchors, at=now), place)
-            if not holds(self._keys.signing_key(newest.name), newest.certificate):
-                raise ConfigurationError(f"pki/{newest.name}.key is not the key of {place}: restore both.")
-            self._intermediates[kind] = newest
+            self._check_intermediate(serving, now)
+            self._intermediates[kind] = serving
 
-    def _cross_certificate(self, root: x509.Certificate) -> x509.Certificate | None:
-        twins = [cert for cert in self._cross if cert.subject == root.subject and chains.same_key(cert, root)]
-        return twins[-1] if twins else None
+    def _check_intermediate(self, intermediate: Intermediate, now: dt.datetime) -> None:
+        anchors = [root for name, root in self._roots.items() if name != LEGACY]
+        place = f"pki/{intermediate.name}.pem"
+        _insist(chains.verify([intermediate.certificate], anchors, at=now), place)
+        if not holds(self._keys.signing_key(intermediate.name), intermediate.certificate):
+            raise ConfigurationError(f"pki/{intermediate.name}.key is not the key of {place}: restore both.")
 
-    def _cross_pem(self, intermediate: x509.Certificate) -> bytes:
-        root = next(root for root in self._roots.values() if root.subject == intermediate.issuer)
-        cross = self._cross_certificate(root)
-        return bundle_pem([cross] if cross is not None else [])
+    def _above(self, intermediate: x509.Certificate, *, bridged: bool) -> tuple[bytes, bytes]:
+        """What may be sent behind an intermediate: its root as the ones before it signed it, and the legacy cross."""
+        name = next(name for name, root in self._roots.items() if root.subject == intermediate.issuer)
+        way = self._folder.way_back(name) if bridged else []
+        cross = twin_of(self._roots[way[-1].signer if way else name], self._cross)
+        return bundle_pem([each.certificate for each in way]), bundle_pem([cross] if cross is not None else [])
 
     def _check_names(self) -> None:
         for name in (*self._names(self.region), self._domain):
@@ -390,7 +434,7 @@ class ServerAuthority:
         wanted = [general_name(each) for each in self._names(region)]
         if list(names) != wanted or leaf.subject != profiles.server_subject(region, self._domain):
             return None
-        if not points_to(leaf, self._pointers(kind)):
+        if not points_to(leaf, self._pointers(self._intermediates[kind])):
             return None
         if not self._keys.has(name) or chains.link_refusals(leaf, issuer):
             return None
@@ -404,21 +448,7 @@ class ServerAuthority:
 
     def _issue_leaf(self, kind: ChainKind, region: str) -> ServerChain:
         intermediate = self._intermediates[kind]
-        key = self._keys.new_key(LEAF_KEYS[kind])
-        try:
-            leaf = pki_creation.issue(
-                profiles.SERVER_RSA if kind == "rsa" else profiles.SERVER_ECDSA,
-                profiles.server_subject(region, self._domain),
-                key.public_key(),
-                intermediate.certificate,
-                self._keys.signing_key(intermediate.name),
-                now=self._clock.now(),
-                entropy=self._entropy,
-                server_names=self._names(region),
-                pointers=self._pointers(kind),
-            )
-        except CertificateInputError as error:
-            raise ConfigurationError(f"No {kind.upper()} server certificate can be issued: {error}") from error
+        leaf, key = self._new_leaf(intermediate, region, self._names(region))
         # The key first, under a name that only its own certificate leads to; the certificate is what counts.
         name = _key_name(region, kind, leaf)
         self._keys.save(name, key)
@@ -429,18 +459,50 @@ class ServerAuthority:
                 self._keys.remove(other)
         return self._server_chain(kind, region, leaf, intermediate.certificate, key)
 
-    def _pointers(self, kind: ChainKind) -> Pointers | None:
-        return pointers_to(self.public_url, self._intermediates[kind].published_name)
+    def _pointers(self, intermediate: Intermediate) -> Pointers | None:
+        return pointers_to(self.public_url, intermediate.published_name)
+
+    def _new_leaf(
+        self, intermediate: Intermediate, region: str, names: Sequence[str]
+    ) -> tuple[x509.Certificate, SigningKey]:
+        kind = intermediate.kind
+        key = self._keys.new_key(LEAF_KEYS[kind])
+        try:
+            leaf = pki_creation.issue(
+                profiles.SERVER_RSA if kind == "rsa" else profiles.SERVER_ECDSA,
+                profiles.server_subject(region, self._domain),
+                key.public_key(),
+                intermediate.certificate,
+                self._keys.signing_key(intermediate.name),
+                now=self._clock.now(),
+                entropy=self._entropy,
+                server_names=tuple(names),
+                pointers=self._pointers(intermediate),
+            )
+        except CertificateInputError as error:
+            raise ConfigurationError(f"No {kind.upper()} server certificate can be issued: {error}") from error
+        return leaf, key
 
     def _server_chain(
-        self, kind: ChainKind, region: str, leaf: x509.Certificate, intermediate: x509.Certificate, key: SigningKey
+        self,
+        kind: ChainKind,
+        region: str,
+        leaf: x509.Certificate,
+        intermediate: x509.Certificate,
+        key: SigningKey,
+        *,
+        bridged: bool | None = None,
     ) -> ServerChain:
+        if bridged is None:
+            bridged = self._folder.served(kind).bridged
+        bridge_pem, cross_pem = self._above(intermediate, bridged=bridged)
         return ServerChain(
             kind=kind,
             region=region,
             chain_pem=bundle_pem([leaf, intermediate]),
             key_pem=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-            cross_pem=self._cross_pem(intermediate),
+            bridge_pem=bridge_pem,
+            cross_pem=cross_pem,
             not_before=leaf.not_valid_before_utc,
             not_after=leaf.not_valid_after_utc,
             leaf=leaf,

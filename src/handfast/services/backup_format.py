@@ -62,6 +62,9 @@ RULES: tuple[Rule, ...] = (
     _rule(Kind.FILE, rf"audit(?:-{_PART})?(?:/{_PART})?", "sealed checkpoints of the audit trail", rotated=True),
     _rule(Kind.FILE, r"credentials", "access keys of the first account and of the operator"),
     _rule(Kind.FILE, rf"trust/{_PART}\.pem", "roots and bundles, as published"),
+    # Before the intermediates that it names; none of them ever goes away.
+    _rule(Kind.FILE, r"pki/serving\.json", "which intermediates sign the server's certificates"),
+    _rule(Kind.FILE, r"rehearsals\.json", "what rehearsals of root changes found"),
     # A key is written before its certificate: so certificates are read before the keys.
     _rule(Kind.FILE, rf"pki/(?:{_PART}/)?{_PART}\.(?:pem|pub)", "certificates and public keys"),
     _rule(Kind.FILE, rf"pki/(?:{_PART}/)?{_PART}\.key", "private keys of the PKI"),

@@ -1,11 +1,14 @@
 """
 The PKI in the data directory: what lies where, and how it is read and replaced.
 
-    pki/roots/root-ca-1.pem … root-ca-4.pem     the self-signed roots
+    pki/roots/root-ca-1.pem … root-ca-4.pem     the self-signed roots of the first run; later ones are root-ca-5.pem …
+    pki/roots/root-ca-5-by-root-ca-1.pem        a later root again, signed by the one that it follows
+    pki/retired/                                roots that are published no more
     pki/roots/legacy-root.pem                   the older root
-    pki/roots/cross.pem                         the four roots again, signed by the legacy root
+    pki/roots/cross.pem                         the roots again, signed by the legacy root
     pki/intermediates/rsa-N.pem, rsa-N.key      the Nth RSA intermediate; the certificate is written last and counts
     pki/intermediates/ecdsa-N.pem, ecdsa-N.key  the same for P-256
+    pki/serving.json                            which intermediate signs leaves; without it the newest does
     pki/leaves/REGION-KIND.pem                  leaf and intermediate, replaced whole
     pki/leaves/REGION-KIND-ID.key               its key; ID is the start of the leaf's subjectKeyIdentifier
     pki/device-ca/issuer-1.pem, issuer-1.key    the device issuing CA: a trust domain of its own
@@ -18,14 +21,18 @@ A key without its certificate is a request in progress; a certificate without it
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from handfast.core.pki.chain import same_key
 from handfast.core.pki.issue import SigningKey, spki
 from handfast.core.pki.pem import encode_certificate, read_certificates
 from handfast.datadir import write_atomically
@@ -37,7 +44,7 @@ KINDS: tuple[ChainKind, ...] = ("rsa", "ecdsa")
 
 
 class RootSpec(NamedTuple):
-    """One of the four roots: its number, key kind, and which chains it may carry."""
+    """A root: its number, key kind, and which chains it may carry."""
 
     number: int
     key: str
@@ -54,12 +61,15 @@ class RootSpec(NamedTuple):
         return f"Handfast Root CA {self.number}"
 
 
+ROOT_KEYS: Mapping[str, ChainKind] = {"rsa2048": "rsa", "rsa4096": "rsa", "p256": "ecdsa", "p384": "ecdsa"}
+"""What key a root may have, and which chains one with it carries."""
 ROOTS: tuple[RootSpec, ...] = (
     RootSpec(1, "rsa2048", "rsa"),
     RootSpec(2, "rsa4096", "rsa"),
     RootSpec(3, "p256", "ecdsa"),
     RootSpec(4, "p384", "ecdsa"),
 )
+"""The roots of a first run."""
 LEGACY = "legacy-root"
 LEGACY_COMMON_NAME = "Handfast Legacy Root"
 DEVICE_CA = "device-ca-1"
@@ -67,12 +77,10 @@ DEVICE_CA = "device-ca-1"
 DEVICE_CA_KEY = "device-ca/issuer-1"
 LEAF_KEYS: Mapping[ChainKind, str] = {"rsa": "rsa2048", "ecdsa": "p256"}
 DEFAULT_ROOT: Mapping[ChainKind, int] = {"rsa": 1, "ecdsa": 3}
-BUNDLES: Mapping[str, tuple[str, ...]] = {
-    "bundle.pem": (*(root.file for root in ROOTS), LEGACY),
-    # The legacy root is RSA: of use to whoever verifies RSA, useless to whoever cannot.
-    "bundle-rsa.pem": ("root-ca-1", "root-ca-2", LEGACY),
-    "bundle-ecc.pem": ("root-ca-3", "root-ca-4"),
-}
+BUNDLES = ("bundle.pem", "bundle-rsa.pem", "bundle-ecc.pem")
+_ADDED = re.compile(r"root-ca-([1-9][0-9]{0,3})")
+_BRIDGE = re.compile(r"(root-ca-[1-9][0-9]{0,3})-by-(root-ca-[1-9][0-9]{0,3})")
+_SERVING_FORMAT = 1
 
 
 class KeyFolder(Protocol):
@@ -119,6 +127,26 @@ class ListIssuer(NamedTuple):
     key: SigningKey
 
 
+class Served(NamedTuple):
+    """
+    Which intermediate of a kind signs the server's leaves, by generation.
+
+    `bridged`: the root is sent as its predecessor signed it, where it has one. `next` waits for its promotion.
+    """
+
+    generation: int
+    bridged: bool = True
+    next: int | None = None
+
+
+class Bridge(NamedTuple):
+    """A root as the one before it signed it: what leads devices that hold the old one to the new one."""
+
+    root: str
+    signer: str
+    certificate: x509.Certificate
+
+
 class PkiFolder:
     """Reads and replaces the certificates below `pki/`; every read is checked, every write is whole."""
 
@@ -135,20 +163,126 @@ class PkiFolder:
         """Where the root keys lie until they are moved to a safe."""
         return self.path / "offline"
 
+    def rooted(self) -> dict[RootSpec, x509.Certificate]:
+        """The numbered roots that are not retired, by what they are."""
+        found = {}
+        for spec in ROOTS:
+            if not self.is_retired(spec.file) or self._file(f"roots/{spec.file}").exists():
+                found[spec] = self._one(f"roots/{spec.file}")
+        for file in sorted((self.path / "roots").glob("root-ca-*.pem"), key=lambda each: (len(each.name), each.name)):
+            named = _ADDED.fullmatch(file.stem)
+            if named is not None and int(named[1]) > len(ROOTS):
+                certificate = self._one(f"roots/{file.stem}")
+                found[root_spec(int(named[1]), certificate)] = certificate
+        return found
+
     def roots(self) -> dict[str, x509.Certificate]:
-        """`root-ca-1` … `root-ca-4` and `legacy-root`, by the names of their files."""
-        return {name: self._one(f"roots/{name}") for name in (*(root.file for root in ROOTS), LEGACY)}
+        """The numbered roots that are not retired, and `legacy-root`, by the names of their files."""
+        return {spec.file: cert for spec, cert in self.rooted().items()} | {LEGACY: self._one(f"roots/{LEGACY}")}
+
+    def is_retired(self, name: str) -> bool:
+        """Whether the root of this name was retired."""
+        return self._file(f"retired/{name}").exists()
+
+    def retire(self, name: str) -> None:
+        """The root is published no more; its certificate is kept in `retired`."""
+        target = self._file(f"retired/{name}")
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        os.rename(self._file(f"roots/{name}"), target)
+        sync_folder(target.parent)
+        sync_folder(self.path / "roots")
+
+    def next_root(self) -> int:
+        """The number of the next root; that of a retired one is never used again."""
+        files = [*(self.path / "roots").glob("root-ca-*.pem"), *(self.path / "retired").glob("root-ca-*.pem")]
+        numbers = [int(named[1]) for file in files if (named := _ADDED.fullmatch(file.stem))]
+        return max([len(ROOTS), *numbers]) + 1
+
+    def bridges(self) -> list[Bridge]:
+        """Every root as another one signed it, where neither is retired."""
+        roots = self.roots()
+        named = [_BRIDGE.fullmatch(file.stem) for file in sorted((self.path / "roots").glob("*-by-*.pem"))]
+        return [
+            Bridge(match[1], match[2], self._one(f"roots/{match[0]}"))
+            for match in named
+            if match is not None and match[1] in roots and match[2] in roots
+        ]
+
+    def way_back(self, root: str) -> list[Bridge]:
+        """From a root over the one that signed it to the oldest: what is sent behind an intermediate below it."""
+        way: list[Bridge] = []
+        bridges = self.bridges()
+        while found := [each for each in bridges if each.root == root and each not in way]:
+            way.append(found[-1])
+            root = found[-1].signer
+        return way
 
     def cross_certificates(self) -> list[x509.Certificate]:
-        """The four roots as the legacy root signed them."""
+        """The roots as the legacy root signed them."""
         return self._many("roots/cross")
 
     def intermediate(self, kind: ChainKind) -> Intermediate:
-        """The newest one that has a certificate; earlier ones are kept, and not looked at."""
+        """The one that signs leaves: what `serving.json` says, else the newest that has a certificate."""
+        return self.generation(kind, self.served(kind).generation)
+
+    def generation(self, kind: ChainKind, number: int) -> Intermediate:
+        """The intermediate of this number."""
+        return Intermediate(kind, number, self._one(intermediate_name(kind, number)))
+
+    def intermediates(self, kind: ChainKind) -> list[Intermediate]:
+        """Every one that has a certificate, the oldest first."""
+        return [self.generation(kind, number) for number in self._generations(kind, ".pem")]
+
+    def staged(self, kind: ChainKind) -> Intermediate | None:
+        """The one that waits for its promotion, if there is one."""
+        waiting = self.served(kind).next
+        if waiting is None or waiting not in self._generations(kind, ".pem"):
+            return None
+        return self.generation(kind, waiting)
+
+    def served(self, kind: ChainKind) -> Served:
+        """What `serving.json` says of a kind; where it says nothing, the newest intermediate signs leaves."""
+        said = self._serving().get(kind)
+        if said is not None:
+            return said
         issued = self._generations(kind, ".pem")
         if not issued:
             raise ConfigurationError(f"{self.path}/intermediates has no {kind} certificate: restore it from a backup.")
-        return Intermediate(kind, issued[-1], self._one(intermediate_name(kind, issued[-1])))
+        return Served(issued[-1])
+
+    def pinned(self, kind: ChainKind) -> bool:
+        """Whether `serving.json` says which intermediate of the kind signs leaves."""
+        return kind in self._serving()
+
+    def serve(self, kind: ChainKind, served: Served) -> None:
+        """From the next renewal on this holds. One file is replaced: it is all or nothing."""
+        said = {**self._serving(), kind: served}
+        document: dict[str, Any] = {"format": _SERVING_FORMAT}
+        document |= {each: said[each]._asdict() for each in sorted(said)}
+        write_atomically(self.path / "serving.json", json.dumps(document, indent=2).encode("ascii") + b"\n")
+
+    def _serving(self) -> dict[ChainKind, Served]:
+        file = self.path / "serving.json"
+        document: Any
+        try:
+            document = json.loads(file.read_text(encoding="ascii"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError):
+            document = None
+        found: dict[ChainKind, Served] = {}
+        try:
+            if document["format"] != _SERVING_FORMAT:
+                raise ValueError(document["format"])
+            for kind in KINDS:
+                if kind in document:
+                    found[kind] = _served(**document[kind])
+        except (TypeError, KeyError, ValueError):
+            raise ConfigurationError(
+                f"{file} is not what handfast writes: restore it from a backup, or remove it to serve the newest "
+                "intermediates."
+            ) from None
+        return found
 
     def next_generation(self, kind: ChainKind) -> int:
         """The number of the next intermediate: one that was requested already, else a new one."""
@@ -188,13 +322,6 @@ class PkiFolder:
         file = self._file(name)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(file, bundle_pem(certificates))
-
-    def intermediates(self, kind: ChainKind) -> list[Intermediate]:
-        """All that have a certificate, the oldest first."""
-        return [
-            Intermediate(kind, number, self._one(intermediate_name(kind, number)))
-            for number in self._generations(kind, ".pem")
-        ]
 
     def list_of(self, name: str) -> bytes | None:
         """The list of revocations of an issuer (`rsa-1`, `root-ca-1`, `device-ca-1`), DER; None where there is none."""
@@ -267,16 +394,54 @@ def holds(key: SigningKey, certificate: x509.Certificate) -> bool:
     return spki(key.public_key()) == spki(certificate.public_key())  # type: ignore[arg-type]
 
 
+def root_spec(number: int, certificate: x509.Certificate) -> RootSpec:
+    """
+    What a root is, by its key.
+
+    Raises:
+        ConfigurationError: Its key is of a kind that no root has.
+    """
+    key = certificate.public_key()
+    name = ""
+    if isinstance(key, rsa.RSAPublicKey):
+        name = f"rsa{key.key_size}"
+    elif isinstance(key, ec.EllipticCurvePublicKey):
+        name = {"secp256r1": "p256", "secp384r1": "p384"}.get(key.curve.name, "")
+    if name not in ROOT_KEYS:
+        raise ConfigurationError(
+            f"root-ca-{number} has a key of a kind that no root has: one of {', '.join(ROOT_KEYS)}."
+        )
+    return RootSpec(number, name, ROOT_KEYS[name])
+
+
+def twin_of(root: x509.Certificate, cross: Sequence[x509.Certificate]) -> x509.Certificate | None:
+    """The newest of the certificates with a root's name and key."""
+    twins = [cert for cert in cross if cert.subject == root.subject and same_key(cert, root)]
+    return twins[-1] if twins else None
+
+
+def bundle_members(specs: Sequence[RootSpec], bundle: str) -> list[str]:
+    """The roots that a bundle holds, by the names of their files."""
+    kind = {"bundle-rsa.pem": "rsa", "bundle-ecc.pem": "ecdsa"}.get(bundle)
+    # The legacy root is RSA: of use to whoever verifies RSA, useless to whoever cannot.
+    legacy = [] if kind == "ecdsa" else [LEGACY]
+    return [spec.file for spec in specs if kind in (None, spec.kind)] + legacy
+
+
 def trust_files(folder: PkiFolder) -> dict[str, bytes]:
     """What `trust/` holds, by file name: the roots, the bundles, and the cross-certificates."""
     roots = folder.roots()
     files = {f"{name}.pem": bundle_pem([cert]) for name, cert in roots.items()}
-    for bundle, members in BUNDLES.items():
-        files[bundle] = bundle_pem([roots[name] for name in members])
+    specs = list(folder.rooted())
+    for bundle in BUNDLES:
+        files[bundle] = bundle_pem([roots[name] for name in bundle_members(specs, bundle)])
     cross = folder.cross_certificates()
-    for root in ROOTS:
-        twins = [cert for cert in cross if cert.subject == roots[root.file].subject]
-        files[f"cross-{root.file}.pem"] = bundle_pem(twins)
+    bridges = folder.bridges()
+    for spec in specs:
+        twins = [cert for cert in cross if cert.subject == roots[spec.file].subject]
+        twins += [each.certificate for each in bridges if each.root == spec.file]
+        if twins:
+            files[f"cross-{spec.file}.pem"] = bundle_pem(twins)
     return files
 
 
@@ -286,10 +451,14 @@ def publish_trust(folder: PkiFolder, trust_dir: Path) -> None:
     if not trust_dir.exists():
         target = trust_dir.with_name(f".{trust_dir.name}-new")
         target.mkdir(mode=0o700, exist_ok=True)
-    for name, content in trust_files(folder).items():
+    files = trust_files(folder)
+    for name, content in files.items():
         file = target / name
         if not file.exists() or file.read_bytes() != content:
             write_atomically(file, content)
+    for file in target.glob("*root-ca-*.pem"):
+        if file.name not in files and folder.is_retired(file.stem.removeprefix("cross-")):
+            file.unlink()
     if target is not trust_dir:
         target.rename(trust_dir)
         sync_folder(trust_dir.parent)
@@ -302,3 +471,9 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _served(generation: int, bridged: bool, next: int | None) -> Served:  # noqa: A002
+    if type(bridged) is not bool or any(type(each) is not int for each in (generation, next or 0)):
+        raise ValueError(generation)
+    return Served(generation, bridged, next)

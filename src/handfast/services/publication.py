@@ -9,7 +9,7 @@ from typing import NamedTuple
 from cryptography import x509
 
 from handfast.core.pki.pointers import CERTIFICATES, LISTS
-from handfast.services.pki_folder import DEVICE_CA, KINDS, ROOTS, ListIssuer, PkiFolder, der_of
+from handfast.services.pki_folder import DEVICE_CA, KINDS, ListIssuer, PkiFolder, der_of
 from handfast.services.root_crls import AHEAD
 
 CERTIFICATE_TYPE = "application/pkix-cert"
@@ -75,7 +75,7 @@ class Publications:
 def warnings(folder: PkiFolder, now: dt.datetime) -> list[str]:
     """What an operator should do about the roots' lists, in sentences; none where no list was ever made."""
     said = []
-    for spec in ROOTS:
+    for spec in folder.rooted():
         der = folder.list_of(spec.file)
         if der is None:
             continue

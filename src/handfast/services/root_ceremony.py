@@ -9,13 +9,18 @@ The acts:
 
     intermediate-rsa     a new RSA intermediate under root 1 (or 2)
     intermediate-ecdsa   a new P-256 intermediate under root 3 (or 4)
-    cross                the four roots signed anew by the legacy root
+    next-rsa             the same as intermediate-rsa, but it waits: nothing is served below it before `roots promote`
+    next-ecdsa           the same for P-256
+    root                 a new root: its key is made and stays where the root keys are; signed by the root that it
+                         follows, and by the legacy root where its key is there
+    cross                the roots signed anew by the legacy root
     legacy               the legacy root signed anew by itself: the same key, ten more years; `cross` belongs to it
 
-A request carries only the act and, for an intermediate, a signing request for a key that never
-leaves the server. Names, validity, profile and the roots to be cross-signed are the signer's own:
-a request that was tampered with can obtain an intermediate for another key at most, which is why
-both halves print the key's identifier for comparison.
+A request carries only the act, for a root the kind of its key, and for an intermediate a signing
+request for a key that never leaves the server. Names, validity, profile and the roots to be
+cross-signed are the signer's own: a request that was tampered with can obtain an intermediate for
+another key at most, which is why both halves print the key's identifier for comparison. The key of
+a new root never leaves the folder of the root keys.
 
 Every step may be repeated. `request` reuses a key that waits already; `install` of an answer that
 is in place changes nothing; a running server takes a new intermediate up at its next renewal
@@ -26,10 +31,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -39,22 +44,26 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from handfast.core.pki import chain as chains
 from handfast.core.pki import profile as profiles
 from handfast.core.pki.issue import VerifyingKey
-from handfast.core.pki.keys import BrokenRule, request_refusals
+from handfast.core.pki.keys import request_refusals
 from handfast.core.pki.names import display
 from handfast.core.pki.pem import read_request
 from handfast.datadir import write_atomically
 from handfast.errors import CertificateInputError, ConfigurationError
 from handfast.ports import Entropy
+from handfast.services.new_root import agree, carries, check_added, crossed, make_root, verifying_key
 from handfast.services.pki_creation import LEGACY_LIFETIME, intermediate_subject, issue
 from handfast.services.pki_folder import (
-    DEFAULT_ROOT,
     KINDS,
     LEAF_KEYS,
     LEGACY,
+    ROOT_KEYS,
     ROOTS,
     ChainKind,
+    Intermediate,
     KeyFolder,
     PkiFolder,
+    RootSpec,
+    Served,
     bundle_pem,
     holds,
     intermediate_name,
@@ -65,7 +74,14 @@ from handfast.services.pki_folder import (
 FORMAT = 1
 REQUEST_ENDING = ".request.json"
 ANSWER_ENDING = ".answer.pem"
-ACTS = ("intermediate-rsa", "intermediate-ecdsa", "cross", "legacy")
+INTERMEDIATES: Mapping[str, ChainKind] = {
+    "next-rsa": "rsa",
+    "next-ecdsa": "ecdsa",
+    "intermediate-rsa": "rsa",
+    "intermediate-ecdsa": "ecdsa",
+}
+"""The acts that make an intermediate; one that waits or one that is served at once."""
+ACTS = (*INTERMEDIATES, "root", "cross", "legacy")
 MAX_REQUEST_BYTES = 16384
 
 
@@ -87,10 +103,12 @@ class _Request:
     root: int | None = None
     generation: int | None = None
     csr: x509.CertificateSigningRequest | None = field(default=None, repr=False)
+    number: int | None = None
+    key: str = ""
 
     @property
     def kind(self) -> ChainKind:
-        return "rsa" if self.act == "intermediate-rsa" else "ecdsa"
+        return INTERMEDIATES[self.act] if self.act in INTERMEDIATES else ROOT_KEYS[self.key]
 
     @property
     def signer(self) -> str:
@@ -112,28 +130,44 @@ def due(folder: PkiFolder, now: dt.datetime, ahead: dt.timedelta) -> list[str]:
 
 
 def request(
-    folder: PkiFolder, online: KeyFolder, directory: Path, acts: Iterable[str], *, under: int | None = None
+    folder: PkiFolder,
+    online: KeyFolder,
+    directory: Path,
+    acts: Iterable[str],
+    *,
+    under: int | None = None,
+    key: str | None = None,
 ) -> list[Step]:
     """
     The online half: a request for each act lies in `directory`.
 
     Args:
         acts: Of `ACTS`.
-        under: The root to sign a new intermediate, where it is not root 1 or 3: 2 for RSA, 4 for P-256.
+        under: The root to sign a new intermediate, where it is not the one that carries the chain today.
+        key: The kind of key of a new root.
 
     Raises:
         ConfigurationError: The directory cannot be written, or the root does not fit the act.
     """
+    acts = list(dict.fromkeys(acts))
+    specs = list(folder.rooted())
+    if "root" in acts:
+        if key is None or key not in ROOT_KEYS:
+            raise ConfigurationError(f"A new root needs a kind of key: one of {', '.join(ROOT_KEYS)}.")
+        specs.append(RootSpec(folder.next_root(), key, ROOT_KEYS[key]))
+    for kind in KINDS:
+        if {f"next-{kind}", f"intermediate-{kind}"} <= set(acts):
+            raise ConfigurationError(f"Ask for next-{kind} or intermediate-{kind}: one ceremony makes one of a kind.")
     _make(directory)
     steps = []
     for act in acts:
         document: dict[str, Any] = {"format": FORMAT, "act": act}
-        key = None
-        subject, signer = "the four roots", LEGACY
-        if act in ("intermediate-rsa", "intermediate-ecdsa"):
-            kind: ChainKind = "rsa" if act == "intermediate-rsa" else "ecdsa"
-            root = under or DEFAULT_ROOT[kind]
-            if all((spec.number, spec.kind) != (root, kind) for spec in ROOTS):
+        identifier = None
+        subject, signer = "the roots", LEGACY
+        if act in INTERMEDIATES:
+            kind = INTERMEDIATES[act]
+            root = under or carrier(folder, kind).number
+            if all((spec.number, spec.kind) != (root, kind) for spec in specs):
                 raise ConfigurationError(f"Root {root} cannot sign the {kind.upper()} intermediate: its key differs.")
             generation = folder.next_generation(kind)
             name = intermediate_name(kind, generation)
@@ -148,8 +182,13 @@ def request(
                 "generation": generation,
                 "csr": csr.public_bytes(Encoding.PEM).decode("ascii"),
             }
-            key = _identifier(private.public_key())
+            identifier = _identifier(private.public_key())
             subject, signer = display(intermediate_subject(kind, generation)), f"root-ca-{root}"
+        elif act == "root":
+            wanted = specs[-1]
+            before = carrier(folder, wanted.kind)
+            document |= {"number": wanted.number, "key": wanted.key, "root": before.number}
+            subject, signer = display(profiles.authority_name(wanted.common_name)), before.file
         elif act == "legacy":
             subject = "the legacy root itself"
         elif act != "cross":
@@ -157,8 +196,26 @@ def request(
         file = directory / f"{act}{REQUEST_ENDING}"
         (directory / f"{act}{ANSWER_ENDING}").unlink(missing_ok=True)  # of an earlier ceremony
         write_atomically(file, json.dumps(document, indent=2).encode("ascii") + b"\n")
-        steps.append(Step(act=act, file=file, subject=subject, signer=signer, key=key))
+        steps.append(Step(act=act, file=file, subject=subject, signer=signer, key=identifier))
     return steps
+
+
+def carrier(folder: PkiFolder, kind: ChainKind) -> RootSpec:
+    """The root that the chain of a kind hangs on today."""
+    serving = folder.intermediate(kind).certificate
+    for spec, root in folder.rooted().items():
+        if chains.signed_by(serving, root):
+            return spec
+    raise ConfigurationError(f"No root signed the {kind.upper()} intermediate: restore {folder.path} from a backup.")
+
+
+def check_serving(folder: PkiFolder, online: KeyFolder, chosen: Intermediate, *, now: dt.datetime) -> None:
+    """ConfigurationError: the intermediate cannot sign leaves, for its chain, its dates or its key."""
+    anchors = list(folder.rooted().values())
+    agree(chains.verify([chosen.certificate], anchors, at=now), chosen.name)
+    agree((), chosen.name, online.has(chosen.name), "its key is not there: restore it from a backup")
+    mine = holds(online.signing_key(chosen.name), chosen.certificate)
+    agree((), chosen.name, mine, "its key is another one: restore both from a backup")
 
 
 def sign(directory: Path, keys: KeyFolder, roots_in: Path, *, now: dt.datetime, entropy: Entropy) -> list[Step]:
@@ -178,30 +235,35 @@ def sign(directory: Path, keys: KeyFolder, roots_in: Path, *, now: dt.datetime, 
         raise ConfigurationError(f"{directory} holds no *{REQUEST_ENDING}: begin with `handfast roots request DIR`.")
     # The legacy root first: the cross-certificates are to end with the new one.
     requests.sort(key=lambda each: ACTS[::-1].index(each.act))
-    roots = {name: _single(roots_in / f"{name}.pem") for name in (*(spec.file for spec in ROOTS), LEGACY)}
+    names = {*(spec.file for spec in ROOTS), *(file.stem for file in roots_in.glob("root-ca-*.pem"))}
+    roots = {name: _single(roots_in / f"{name}.pem") for name in (*sorted(names), LEGACY)}
     steps = []
     for each in requests:
         private = keys.signing_key(each.signer)
+        if each.signer not in roots:
+            raise ConfigurationError(f"{each.signer}.pem is not in {roots_in}: it belongs beside its key.")
         signer = roots[each.signer]
         if not holds(private, signer):
             raise ConfigurationError(f"{each.signer}.key is not the key of {each.signer}.pem in {roots_in}.")
-        if each.act == "legacy":
+        if each.act in ("root", *INTERMEDIATES) and not carries(signer, each.kind):
+            raise ConfigurationError(f"{each.signer} has another kind of key than {each.act} needs.")
+        if each.act == "root":
+            assert each.number is not None
+            wanted = RootSpec(each.number, each.key, each.kind)
+            certificates = make_root(wanted, keys, roots, signer, private, now=now, entropy=entropy)
+            # The copy beside its key: what intermediates, of this ceremony and of later ones, are signed as.
+            roots[wanted.file] = certificates[0]
+            write_atomically(roots_in / f"{wanted.file}.pem", bundle_pem(certificates[:1]))
+        elif each.act == "legacy":
             lifetime = profiles.root(LEGACY_LIFETIME)
             signer = issue(lifetime, signer.subject, private.public_key(), None, private, now=now, entropy=entropy)
             roots[LEGACY] = signer
             certificates = [signer]
         elif each.act == "cross":
             certificates = [
-                issue(
-                    profiles.root(LEGACY_LIFETIME),
-                    roots[spec.file].subject,
-                    _verifying_key(roots[spec.file]),
-                    signer,
-                    private,
-                    now=now,
-                    entropy=entropy,
-                )
-                for spec in ROOTS
+                crossed(root, signer, private, LEGACY_LIFETIME, now=now, entropy=entropy)
+                for name, root in roots.items()
+                if name != LEGACY
             ]
         else:
             assert each.csr is not None
@@ -210,7 +272,7 @@ def sign(directory: Path, keys: KeyFolder, roots_in: Path, *, now: dt.datetime, 
                 issue(
                     profiles.INTERMEDIATE,
                     intermediate_subject(each.kind, each.generation),
-                    _verifying_key(each.csr),
+                    verifying_key(each.csr),
                     signer,
                     private,
                     now=now,
@@ -243,10 +305,12 @@ def install(folder: PkiFolder, online: KeyFolder, trust_dir: Path, directory: Pa
             f"{directory} holds no *{ANSWER_ENDING}: `handfast roots sign --offline DIR` makes them."
         )
     roots = folder.roots()
-    steps, writes = [], []
+    steps: list[Step] = []
+    writes: list[tuple[str, list[x509.Certificate]]] = []
+    cross = folder.cross_certificates()
     if "legacy" in answers:
         renewed = _only(answers["legacy"], "legacy")
-        _agree(
+        agree(
             chains.verify([renewed], [renewed], at=now),
             "legacy",
             renewed.subject == roots[LEGACY].subject and chains.same_key(renewed, roots[LEGACY]),
@@ -257,37 +321,56 @@ def install(folder: PkiFolder, online: KeyFolder, trust_dir: Path, directory: Pa
         steps.append(_step("legacy", directory / f"legacy{ANSWER_ENDING}", [renewed], LEGACY))
     if "cross" in answers:
         cross = answers["cross"]
-        for spec in ROOTS:
+        for spec in folder.rooted():
             root = roots[spec.file]
             twins = [cert for cert in cross if cert.subject == root.subject and chains.same_key(cert, root)]
-            _agree((), "cross", len(twins) == 1 and len(cross) == len(ROOTS), f"{spec.common_name} is not in it once")
-            _agree(chains.verify(twins, [roots[LEGACY]], at=now), "cross")
+            agree((), "cross", len(twins) == 1, f"{spec.common_name} is not in it once")
+        for twin in cross:
+            agree(chains.verify([twin], [roots[LEGACY]], at=now), "cross")
         writes.append(("roots/cross", cross))
         steps.append(_step("cross", directory / f"cross{ANSWER_ENDING}", cross, LEGACY))
-    for kind in KINDS:
-        act = f"intermediate-{kind}"
+    if "root" in answers:
+        added, new_writes, signer = check_added(folder, roots, cross, answers["root"], now=now)
+        writes = [each for each in writes if each[0] != "roots/cross"] + new_writes
+        roots[added.file] = answers["root"][0]
+        steps.append(_step("root", directory / f"root{ANSWER_ENDING}", answers["root"][:1], signer))
+    for act, kind in INTERMEDIATES.items():
         if act not in answers:
             continue
         certificate = _only(answers[act], act)
-        anchors = [roots[spec.file] for spec in ROOTS if spec.kind == kind]
-        current = folder.intermediate(kind)
-        signer = next((spec.file for spec in ROOTS if roots[spec.file].subject == certificate.issuer), "?")
+        anchors = [root for name, root in roots.items() if name != LEGACY and carries(root, kind)]
+        signer = next((name for name, root in roots.items() if root.subject == certificate.issuer), "?")
         steps.append(_step(act, directory / f"{act}{ANSWER_ENDING}", [certificate], signer))
-        if current.certificate == certificate:
+        if any(each.certificate == certificate for each in folder.intermediates(kind)):
             continue  # installed before
         generation = folder.next_generation(kind)
         name = intermediate_name(kind, generation)
-        _agree(chains.verify([certificate], anchors, at=now), act)
-        _agree((), act, online.has(name), "no request for it was made here, or a later one was installed")
-        _agree((), act, holds(online.signing_key(name), certificate), "it is for another key than the one requested")
-        _agree((), act, _is_intermediate(certificate), "it has not the profile of an intermediate")
+        agree(chains.verify([certificate], anchors, at=now), act)
+        agree((), act, online.has(name), "no request for it was made here, or a later one was installed")
+        agree((), act, holds(online.signing_key(name), certificate), "it is for another key than the one requested")
+        agree((), act, _is_intermediate(certificate), "it has not the profile of an intermediate")
         named = certificate.subject == intermediate_subject(kind, generation)
-        _agree((), act, named, f"it is not named {display(intermediate_subject(kind, generation))}")
+        agree((), act, named, f"it is not named {display(intermediate_subject(kind, generation))}")
         writes.append((name, [certificate]))
+        if act.startswith("next-"):
+            # Before the certificate is there: from then on the newest one is not what is served.
+            folder.serve(kind, folder.served(kind)._replace(next=generation))
     for name, certificates in writes:
         folder.write(name, certificates)
+    for act, kind in INTERMEDIATES.items():
+        if act in answers and not act.startswith("next-"):
+            _serve_at_once(folder, kind, answers[act][0])
     publish_trust(folder, trust_dir)
     return steps
+
+
+def _serve_at_once(folder: PkiFolder, kind: ChainKind, certificate: x509.Certificate) -> None:
+    """The intermediate signs leaves from now on; where nothing is pinned, being the newest is enough."""
+    served = folder.served(kind)
+    for each in folder.intermediates(kind):
+        if folder.pinned(kind) and each.certificate == certificate and each.generation != served.generation:
+            waiting = served.next if served.next != each.generation else None
+            folder.serve(kind, Served(each.generation, served.bridged, waiting))
 
 
 def _read(file: Path) -> _Request:
@@ -302,14 +385,19 @@ def _read(file: Path) -> _Request:
         raise ConfigurationError(f"{file} is not a request: not JSON.") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ConfigurationError(f"{file} is not a request of format {FORMAT}.")
-    act = document.get("act")
+    act: Any = document.get("act")
     if act in ("cross", "legacy"):
         return _Request(act=act)
-    if act not in ("intermediate-rsa", "intermediate-ecdsa"):
+    root, number, kind_of_key = document.get("root"), document.get("number"), document.get("key")
+    if act == "root":
+        if not _is_number(root) or not _is_number(number) or number <= len(ROOTS) or kind_of_key not in (*ROOT_KEYS,):
+            raise ConfigurationError(f"{file} lacks the number of the root, of the one before it, or its key's kind.")
+        return _Request(act=act, root=root, number=number, key=str(kind_of_key))
+    if act not in (*INTERMEDIATES,):
         raise ConfigurationError(f"{file} asks for an act that is none of {', '.join(ACTS)}.")
-    kind: ChainKind = "rsa" if act == "intermediate-rsa" else "ecdsa"
-    root, generation, csr = document.get("root"), document.get("generation"), document.get("csr")
-    if not any((spec.number, spec.kind) == (root, kind) for spec in ROOTS):
+    kind = INTERMEDIATES[act]
+    generation, csr = document.get("generation"), document.get("csr")
+    if not _is_number(root) or any(spec.number == root and spec.kind != kind for spec in ROOTS):
         raise ConfigurationError(f"{file} names a root that cannot sign the {kind.upper()} intermediate.")
     if type(generation) is not int or not 1 <= generation <= 9999 or not isinstance(csr, str):
         raise ConfigurationError(f"{file} lacks its generation or its signing request.")
@@ -317,7 +405,7 @@ def _read(file: Path) -> _Request:
         parsed = read_request(csr).request
     except CertificateInputError as error:
         raise ConfigurationError(f"{file}: {error}") from error
-    _agree(request_refusals(parsed), act)
+    agree(request_refusals(parsed), act)
     key = parsed.public_key()
     fits = (
         isinstance(key, rsa.RSAPublicKey) and key.key_size == 2048
@@ -329,12 +417,8 @@ def _read(file: Path) -> _Request:
     return _Request(act=act, root=root, generation=generation, csr=parsed)
 
 
-def _agree(broken: Sequence[BrokenRule], act: str, condition: bool = True, otherwise: str = "") -> None:
-    """Nothing is broken and the condition holds, or the one error says what is wrong with the act."""
-    if broken:
-        raise ConfigurationError(f"{act} is refused: {' '.join(rule.message for rule in broken)}")
-    if not condition:
-        raise ConfigurationError(f"{act} is refused: {otherwise}.")
+def _is_number(value: object) -> TypeGuard[int]:
+    return type(value) is int and 1 <= value <= 9999
 
 
 def _is_intermediate(certificate: x509.Certificate) -> bool:
@@ -351,7 +435,7 @@ def _is_intermediate(certificate: x509.Certificate) -> bool:
 
 
 def _only(certificates: Sequence[x509.Certificate], act: str) -> x509.Certificate:
-    _agree((), act, len(certificates) == 1, f"it holds {len(certificates)} certificates, expected one")
+    agree((), act, len(certificates) == 1, f"it holds {len(certificates)} certificates, expected one")
     return certificates[0]
 
 
@@ -365,7 +449,7 @@ def _step(act: str, file: Path, certificates: Sequence[x509.Certificate], signer
     return Step(
         act=act,
         file=file,
-        subject=display(first.subject) if len(certificates) == 1 else "the four roots",
+        subject=display(first.subject) if len(certificates) == 1 else "the roots",
         signer=signer,
         key=identifier.hex() if identifier is not None and len(certificates) == 1 else None,
         not_after=min(cert.not_valid_after_utc for cert in certificates),
@@ -374,12 +458,6 @@ def _step(act: str, file: Path, certificates: Sequence[x509.Certificate], signer
 
 def _identifier(key: VerifyingKey) -> str:
     return x509.SubjectKeyIdentifier.from_public_key(key).digest.hex()
-
-
-def _verifying_key(holder: x509.Certificate | x509.CertificateSigningRequest) -> VerifyingKey:
-    key = holder.public_key()
-    assert isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey)
-    return key
 
 
 def _make(directory: Path) -> None:

@@ -15,12 +15,12 @@ from enum import StrEnum
 from cryptography import x509
 
 from handfast.core.pki import profile as profiles
-from handfast.core.pki.chain import same_key, signed_by
+from handfast.core.pki.chain import signed_by
 from handfast.core.pki.keys import certificate_key_kind
 from handfast.core.pki.names import display
 from handfast.errors import ConfigurationError
 from handfast.services.authorities import WARN_INTERMEDIATE
-from handfast.services.pki_folder import KINDS, LEGACY, ROOTS, ChainKind, PkiFolder, RootSpec
+from handfast.services.pki_folder import KINDS, LEGACY, ChainKind, PkiFolder, RootSpec, twin_of
 
 assert profiles.INTERMEDIATE.lifetime is not None
 ROOT_AHEAD = profiles.INTERMEDIATE.lifetime + WARN_INTERMEDIATE
@@ -89,16 +89,18 @@ class _Planner:
         self._serves_cross = serves_cross
         self._now = now
         self._roots = folder.roots()
+        self._specs = list(folder.rooted())
         self._cross = folder.cross_certificates()
         self._newest = {kind: folder.intermediate(kind) for kind in KINDS}
         stored = {(region, kind): folder.leaf_chain(region, kind) for region in folder.regions() for kind in KINDS}
         self._chains = {key: chain for key, chain in stored.items() if chain}
 
     def entries(self) -> Iterator[Entry]:
-        for spec in ROOTS:
+        for spec in self._specs:
             yield self._root(spec)
         yield self._legacy()
         yield from self._cross_certificates()
+        yield from self._bridges()
         for kind in KINDS:
             yield self._intermediate(kind)
         for (region, kind), chain in self._chains.items():
@@ -108,24 +110,61 @@ class _Planner:
     def _root(self, spec: RootSpec) -> Entry:
         root = self._roots[spec.file]
         carries = self._carried(root)
-        others = [other for other in ROOTS if other.kind == spec.kind and other.file != spec.file]
-        successor = max(others, key=lambda other: self._roots[other.file].not_valid_after_utc)
-        if not carries:
+        others = [other for other in self._specs if other.kind == spec.kind and other.file != spec.file]
+        successor = max(others, key=lambda other: self._roots[other.file].not_valid_after_utc, default=None)
+        lasting = (
+            successor is not None
+            and self._roots[successor.file].not_valid_after_utc - root.not_valid_after_utc > ROOT_AHEAD
+        )
+        followers = [each.root for each in self._folder.bridges() if each.signer == spec.file]
+        if not carries and followers:
+            todo = (
+                f"It vouches for {', '.join(followers)} to devices that hold no other root: when no device needs it "
+                f"(handfast roots rehearse start --alone), handfast roots promote {_number(followers[-1])} --alone, "
+                f"then handfast roots retire {spec.number}"
+            )
+        elif not carries:
             todo = "In reserve: nothing to do but to see to it that devices hold it."
-        elif self._roots[successor.file].not_valid_after_utc - root.not_valid_after_utc > ROOT_AHEAD:
+        elif lasting and successor is not None:
             todo = (
                 f"Let {successor.file} take over, once devices hold it (handfast trust lint): "
-                f"handfast roots request DIR --act intermediate-{spec.kind} --under {successor.number}"
+                f"handfast roots request DIR --act next-{spec.kind} --under {successor.number}, then "
+                f"handfast roots rehearse, then handfast roots promote {successor.number}"
             )
         else:
             todo = (
-                f"Ship other {spec.kind.upper()} roots to devices, of a new data directory: intermediates below "
-                f"{spec.file} get shorter lives from then on, and {successor.file} ends soon after it or before"
+                f"Add a {spec.kind.upper()} root and ship it to devices: handfast roots add --key {spec.key}. "
+                f"Intermediates below {spec.file} get shorter lives from then on"
             )
         return self._entry(spec.file, "root", root, "itself", carries, ROOT_AHEAD, todo, automatic=not carries)
 
+    def _bridges(self) -> Iterator[Entry]:
+        sent = {
+            each.certificate
+            for kind in KINDS
+            if self._folder.served(kind).bridged
+            for each in self._folder.way_back(self._carrier(kind).file)
+        }
+        for bridge in self._folder.bridges():
+            carries = self._carried(self._roots[bridge.root]) if bridge.certificate in sent else ()
+            yield self._entry(
+                f"{bridge.root}-by-{bridge.signer}",
+                "cross-certificate",
+                bridge.certificate,
+                bridge.signer,
+                tuple(f"{each} for devices with {bridge.signer} alone" for each in carries),
+                WARN_INTERMEDIATE,
+                f"Devices that hold {bridge.signer} alone need {bridge.root} before then: "
+                "handfast roots rehearse start --alone names them",
+                automatic=not carries,
+            )
+
+    def _carrier(self, kind: ChainKind) -> RootSpec:
+        newest = self._newest[kind].certificate
+        return next(spec for spec in self._specs if signed_by(newest, self._roots[spec.file]))
+
     def _legacy(self) -> Entry:
-        twins = [spec.file for spec in ROOTS if self._twin(spec) is not None]
+        twins = [spec.file for spec in self._specs if self._twin(spec) is not None]
         sent = "sent" if self._serves_cross else "not sent: --serve-cross is off"
         return self._entry(
             LEGACY,
@@ -139,7 +178,7 @@ class _Planner:
 
     def _cross_certificates(self) -> Iterator[Entry]:
         legacy_end = self._roots[LEGACY].not_valid_after_utc
-        for spec in ROOTS:
+        for spec in self._specs:
             twin = self._twin(spec)
             if twin is None:
                 continue
@@ -160,7 +199,8 @@ class _Planner:
 
     def _intermediate(self, kind: ChainKind) -> Entry:
         newest = self._newest[kind]
-        root = next(spec for spec in ROOTS if signed_by(newest.certificate, self._roots[spec.file]))
+        root = self._carrier(kind)
+        staged = self._folder.staged(kind)
         todo = (
             f"Renew the {kind.upper()} intermediate: "
             f"handfast roots request DIR --act intermediate-{kind} --under {root.number}"
@@ -168,6 +208,12 @@ class _Planner:
         if self._folder.requested_generation(kind) is not None:
             todo = (
                 f"A new {kind.upper()} intermediate was requested: handfast roots sign, then handfast roots install DIR"
+            )
+        elif staged is not None:
+            above = next(spec for spec in self._specs if signed_by(staged.certificate, self._roots[spec.file]))
+            todo = (
+                f"{staged.name} waits under {above.file}: handfast roots rehearse start --share 1 --stop-after 5, then "
+                f"handfast roots promote {above.number}"
             )
         carries = tuple(
             _chain_name(kind, region)
@@ -244,9 +290,11 @@ class _Planner:
         return (*served, *coming)
 
     def _twin(self, spec: RootSpec) -> x509.Certificate | None:
-        root = self._roots[spec.file]
-        twins = [cert for cert in self._cross if cert.subject == root.subject and same_key(cert, root)]
-        return twins[-1] if twins else None
+        return twin_of(self._roots[spec.file], self._cross)
+
+
+def _number(name: str) -> str:
+    return name.removeprefix("root-ca-")
 
 
 def _chain_name(kind: ChainKind, region: str) -> str:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cryptography import x509
 
-from handfast.core.pki.chain import same_key, signed_by
+from handfast.core.pki.chain import signed_by
 from handfast.core.pki.trust_lint import TODAY, Finding, Known, Situation, Verdict, findings, forecast
 from handfast.core.pki.trust_store import MAX_FILE_BYTES, TrustStore, read_store
 from handfast.errors import CertificateInputError, ConfigurationError
-from handfast.services.pki_folder import KINDS, LEGACY, ROOTS, ChainKind, PkiFolder
+from handfast.services.pki_folder import KINDS, LEGACY, Bridge, ChainKind, PkiFolder, twin_of
 
 MAX_FILES = 1000
 """Of one folder."""
@@ -57,42 +58,48 @@ def lint(folder: PkiFolder, paths: Iterable[Path], *, prefer: ChainKind, sends_c
 
 def situations(folder: PkiFolder) -> list[Situation]:
     """
-    Every chain of today by region, then each planned change: a renewed intermediate, another root that takes over,
-    the legacy root gone.
+    Every chain of today by region, then each planned change: a renewed intermediate, another root that takes over, a
+    new root that the present one vouches for, the root before or the present one retired, the legacy root gone.
 
     Raises:
         ConfigurationError: A certificate is missing or damaged.
     """
-    roots, cross = folder.roots(), folder.cross_certificates()
-
-    def twin(root: x509.Certificate) -> x509.Certificate | None:
-        found = [cert for cert in cross if cert.subject == root.subject and same_key(cert, root)]
-        return found[-1] if found else None
+    roots, specs, cross = folder.roots(), list(folder.rooted()), folder.cross_certificates()
 
     def carrier(cert: x509.Certificate) -> str:
-        return next(spec.file for spec in ROOTS if signed_by(cert, roots[spec.file]))
+        return next(spec.file for spec in specs if signed_by(cert, roots[spec.file]))
+
+    def way(name: str) -> list[Bridge]:
+        return folder.way_back(name)
+
+    def situation(when: str, kind: ChainKind, name: str, *, bridged: bool, **more: Any) -> Situation:
+        sent = way(name) if bridged else []
+        top = roots[sent[-1].signer if sent else name]
+        bridge = tuple(each.certificate for each in sent)
+        return Situation(when=when, kind=kind, root=roots[name], bridge=bridge, cross=twin_of(top, cross), **more)
 
     today, planned = [], []
     for kind in KINDS:
-        intermediate = folder.intermediate(kind).certificate
-        in_use = carrier(intermediate)
-        chains = {region: folder.leaf_chain(region, kind) for region in folder.regions()}
-        for region, chain in chains.items():
+        bridged = folder.served(kind).bridged
+        in_use = carrier(folder.intermediate(kind).certificate)
+        for region in folder.regions():
+            chain = folder.leaf_chain(region, kind)
             if chain:
-                root = roots[carrier(chain[-1])]
-                today.append(
-                    Situation(when=TODAY, kind=kind, region=region, chain=tuple(chain), root=root, cross=twin(root))
-                )
-        for when, name in [
-            (f"new intermediate under {in_use}", in_use),
-            *(
-                (f"{spec.file} in place of {in_use}", spec.file)
-                for spec in ROOTS
-                if spec.kind == kind and spec.file != in_use
-            ),
-        ]:
-            planned.append(Situation(when=when, kind=kind, root=roots[name], cross=twin(roots[name])))
-        planned.append(Situation(when=LEGACY_RETIRED, kind=kind, root=roots[in_use]))
+                name = carrier(chain[-1])
+                today.append(situation(TODAY, kind, name, bridged=bridged, region=region, chain=tuple(chain)))
+        planned.append(situation(f"new intermediate under {in_use}", kind, in_use, bridged=bridged))
+        for spec in specs:
+            if spec.kind != kind or spec.file == in_use:
+                continue
+            planned.append(situation(f"{spec.file} in place of {in_use}", kind, spec.file, bridged=True))
+            if way(spec.file):
+                planned.append(situation(f"{spec.file} alone, {in_use} retired", kind, spec.file, bridged=False))
+        if bridged and way(in_use):
+            before = " and ".join(each.signer for each in way(in_use))
+            planned.append(situation(f"{in_use} alone, {before} retired", kind, in_use, bridged=False))
+        # Whoever trusts the present root accepts what it signs; the new root alone nobody can know yet.
+        planned.append(situation(f"a new root that {in_use} vouches for", kind, in_use, bridged=bridged))
+        planned.append(replace(situation(LEGACY_RETIRED, kind, in_use, bridged=bridged), cross=None))
     return [*today, *planned]
 
 
@@ -108,14 +115,17 @@ def known(folder: PkiFolder) -> Known:
     stored = [folder.leaf_chain(region, kind) for region in folder.regions() for kind in KINDS]
     leaves = [chain[0] for chain in stored if chain]
     intermediates += [cert for chain in stored if chain for cert in chain[1:] if cert not in intermediates]
-    carrying = {spec.file for spec in ROOTS if any(signed_by(cert, roots[spec.file]) for cert in intermediates)}
+    specs = list(folder.rooted())
+    carrying = {spec.file for spec in specs if any(signed_by(cert, roots[spec.file]) for cert in intermediates)}
+    # A root that is only sent as the bridge to the present one has had its time.
+    had = {each.signer for spec in specs if spec.file in carrying for each in folder.way_back(spec.file)}
     return Known(
         roots=roots,
         legacy=LEGACY,
-        cross=tuple(folder.cross_certificates()),
+        cross=(*folder.cross_certificates(), *(each.certificate for each in folder.bridges())),
         intermediates=tuple(intermediates),
         leaves=tuple(leaves),
-        reserve=tuple(spec.file for spec in ROOTS if spec.file not in carrying),
+        reserve=tuple(spec.file for spec in specs if spec.file not in carrying and spec.file not in had),
     )
 
 

@@ -174,6 +174,7 @@ class Verdict:
         self._region = region
         self._first = Scope(first_account, region)
         self._local_names = frozenset(map(normal_name, local_names)) if lenient_sni else frozenset()
+        self._also_stands_in: Callable[[str], bool] | None = None
         self._issuer_scope = issuer_scope
         self._first_connections = first_connections
         self._arrivals = arrivals
@@ -271,6 +272,10 @@ class Verdict:
             principal.broken_rules = ()  # a CA vouches only for a certificate that breaks none
         return self._admit(principal, place, facts) or self._refuse_certificate(principal, scope, facts)
 
+    def also_stands_in(self, name: Callable[[str], bool]) -> None:
+        """A further name stands for the registration of the certificate, as a local one does where these may."""
+        self._also_stands_in = name
+
     def _naming(self, facts: TLSFacts) -> tuple[_Naming, str, Scope | None]:
         if facts.sni is None:
             return _Naming.NONE, "", None
@@ -278,7 +283,9 @@ class Verdict:
         scope = self._endpoints.resolve_sni(name)
         if scope is not None:
             return _Naming.ENDPOINT, name, scope
-        return (_Naming.STAND_IN if name in self._local_names else _Naming.UNKNOWN), name, None
+        if name in self._local_names or (self._also_stands_in is not None and self._also_stands_in(name)):
+            return _Naming.STAND_IN, name, None
+        return _Naming.UNKNOWN, name, None
 
     def _place_now(self, facts: TLSFacts) -> _Place | None:
         naming, name, scope = self._naming(facts)

@@ -68,6 +68,7 @@ from handfast.storage.sql_providers import ProviderOperations
 from handfast.storage.sql_provisioning import ProvisioningOperations
 from handfast.storage.sql_registration_tasks import RegistrationTaskOperations
 from handfast.storage.sql_revocations import RevocationOperations
+from handfast.storage.sql_roots import RootOperations
 from handfast.storage.sql_templates import TemplateOperations
 from handfast.storage.sql_thing_types import ThingTypeOperations
 from handfast.storage.sqlite import SQLiteDatabase
@@ -82,6 +83,7 @@ class SQLStore(
     GroupOperations,
     ProvisioningOperations,
     HookOperations,
+    RootOperations,
     TemplateOperations,
     FleetOperations,
     JustInTimeOperations,

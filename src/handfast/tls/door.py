@@ -19,7 +19,6 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
 from handfast.core.identity.ids import CertificateId
@@ -31,11 +30,12 @@ from handfast.tls.client_hello import Bad, ClientHello, ClientHelloReader, NeedM
 from handfast.tls.contexts import ALPN_CUSTOM_AUTH, ALPN_HTTP11, ALPN_HTTPS, ALPN_MQTT, Contexts
 from handfast.tls.deadlines import Deadlines
 from handfast.tls.engine import DONE, FAILED, Engine
-from handfast.tls.failures import classify
+from handfast.tls.failures import TLSFailure as TLSFailure
+from handfast.tls.failures import classify, client_alert
 from handfast.tls.pacing import Pace
 from handfast.tls.places import PROXIED, DoorLimits, address_block
 from handfast.tls.proxy_protocol import Malformed, Proxies, ProxyHeaderReader
-from handfast.tls.serving import Serving
+from handfast.tls.serving import Serving, Watch
 from handfast.tls.transport import LINGER_S, TLSTransport, Turn
 
 _log = logging.getLogger(__name__)
@@ -64,26 +64,6 @@ _PLAIN_HTTP_ANSWER: Final = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
     % (len(_PLAIN_HTTP_TEXT), _PLAIN_HTTP_TEXT)
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TLSFailure:
-    """
-    A connection that did not get through the handshake (Stage.TLS).
-
-    `address` is "" where the peer was gone at once. `sni`, `alpn` (what was offered)
-    and `offered` (`ClientHello.summary`, each key with `offered_` before it) are
-    printable and bounded; `alert` is what the client was told, where it was told in plain text.
-    """
-
-    listener: ListenerKind
-    reasons: tuple[Reason, ...]
-    address: str
-    port: int
-    sni: str | None = None
-    alpn: str | None = None
-    alert: int | None = None
-    offered: Mapping[str, str] = field(default_factory=dict)
 
 
 class DoorPlane(Protocol):
@@ -167,6 +147,7 @@ class Door(asyncio.Protocol):
         "_engine",
         "_factory",
         "_fed",
+        "_flight_sent",
         "_held",
         "_hello",
         "_kind",
@@ -178,6 +159,7 @@ class Door(asyncio.Protocol):
         "_raw",
         "_reader",
         "_selected",
+        "_watch",
     )
 
     def __init__(self, factory: DoorFactory) -> None:
@@ -194,6 +176,8 @@ class Door(asyncio.Protocol):
         self._kind = ""
         self._selected: str | None = None
         self._client_auth = True
+        self._watch: Watch | None = None
+        self._flight_sent = False
         self._fed = 0
         self._next: tuple[bytes, bool] | None = None  # what the handshake goes on with when it is its turn
         self._held = b""  # what came behind that
@@ -342,6 +326,7 @@ class Door(asyncio.Protocol):
                 return False
         contexts = factory.contexts
         serving = factory.plane.serving(hello.sni, hello, self._peer[0])
+        self._watch = serving.watch
         policy = factory.policy
         if serving.policy is not None:
             policy = serving.policy.on_alpn_port if factory.listener is ListenerKind.ALPN else serving.policy
@@ -415,7 +400,7 @@ class Door(asyncio.Protocol):
         out = engine.drain()
         if status == FAILED:
             alert = out[6] if len(out) == 7 and out[0] == 21 else None  # an encrypted one is longer
-            self._refuse(classify(engine.errors), alert, out)
+            self._refuse(classify(engine.errors), alert, out, client_alert(engine.errors))
             return
         if rest or self._fed >= MAX_FLIGHT_BYTES:
             detail = f"more than {MAX_FLIGHT_BYTES} bytes before the handshake was done; certificates take up to 16 KB"
@@ -425,6 +410,8 @@ class Door(asyncio.Protocol):
             raw.write(out)
             if of_hello and out[_RANDOM_AT] == _RETRY_RANDOM:
                 self._reader = ClientHelloReader(after_retry=True)
+            else:
+                self._flight_sent = True
 
     def _open(self, engine: Engine, raw: asyncio.Transport, rest: bytes) -> None:
         factory = self._factory
@@ -456,6 +443,9 @@ class Door(asyncio.Protocol):
             transport = TLSTransport(raw, engine, facts, factory.turn)
             raw.set_protocol(transport)
             application = factory.plane.opened(facts, transport)
+            if self._watch is not None:
+                application = self._watch.opened(facts, application)
+                self._watch = None
         except BaseException as exc:
             raw.set_protocol(self)
             self._internal_failure(exc, raw)
@@ -483,7 +473,7 @@ class Door(asyncio.Protocol):
         if not isinstance(exc, Exception):
             raise exc
 
-    def _refuse(self, reason: Reason, alert: int | None, answer: bytes | None = None) -> None:
+    def _refuse(self, reason: Reason, alert: int | None, answer: bytes | None = None, said: str | None = None) -> None:
         """Record, answer (an alert record in plain text by default), and let the peer read it."""
         raw = self._raw
         if raw is None:
@@ -493,7 +483,7 @@ class Door(asyncio.Protocol):
         self._proxy = None
         self._uncount()
         try:
-            self._report(reason, alert)
+            self._report(reason, alert, said)
         finally:
             self._hello = None
             if not raw.is_closing():
@@ -504,7 +494,7 @@ class Door(asyncio.Protocol):
                 raw.write_eof()
                 self._factory.lingering.add(self)
 
-    def _report(self, reason: Reason, alert: int | None) -> None:
+    def _report(self, reason: Reason, alert: int | None, said: str | None = None) -> None:
         hello = self._hello
         failure = TLSFailure(
             listener=self._factory.listener,
@@ -514,9 +504,15 @@ class Door(asyncio.Protocol):
             sni=hello.sni if hello is not None else None,
             alpn=hello.alpn_text() or None if hello is not None else None,
             alert=alert,
+            client_alert=said,
+            flight_sent=self._flight_sent,
+            chain_kind=self._kind,
             offered={f"offered_{key}": text for key, text in hello.summary().items()} if hello is not None else {},
         )
+        watch, self._watch = self._watch, None
         try:
+            if watch is not None:
+                watch.failed(failure)
             self._factory.plane.failed(failure)
         except Exception:
             _log.exception("a refused handshake could not be recorded")

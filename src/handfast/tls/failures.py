@@ -1,10 +1,40 @@
-"""Why a handshake failed: OpenSSL's words turned into the reasons that a refusal record holds."""
+"""What is told of a handshake that failed: OpenSSL's words turned into the reasons that a refusal record holds."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from handfast.core.identity.refusal import Reason, ReasonCode
+from handfast.seam import ListenerKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TLSFailure:
+    """
+    A connection that did not get through the handshake (Stage.TLS).
+
+    `address` is "" where the peer was gone at once. `sni`, `alpn` (what was offered)
+    and `offered` (`ClientHello.summary`, each key with `offered_` before it) are
+    printable and bounded; `alert` is what the client was told, where it was told in plain text.
+
+    `flight_sent` says that the client had our certificates, those of `chain_kind`; `client_alert` names what it said
+    about them, in plain text or encrypted.
+    """
+
+    listener: ListenerKind
+    reasons: tuple[Reason, ...]
+    address: str
+    port: int
+    sni: str | None = None
+    alpn: str | None = None
+    alert: int | None = None
+    client_alert: str | None = None
+    flight_sent: bool = False
+    chain_kind: str = ""
+    offered: Mapping[str, str] = field(default_factory=dict)
+
 
 # The client's own alert, by the name that OpenSSL has for it: what it did not like about our certificate.
 _REJECTING_ALERTS: Final = {
@@ -56,6 +86,16 @@ _REASONS: Final = (
     ("bad ecc cert", ReasonCode.CLIENT_KEY_UNUSABLE, ""),
 )
 _POSSESSION: Final = "the client does not hold the private key of the certificate that it sent"
+
+
+def client_alert(errors: tuple[str, ...]) -> str | None:
+    """The alert that the client sent, by TLS's name (`unknown_ca`), from what OpenSSL queued; None: it sent none."""
+    for error in errors:
+        lowered = error.lower()
+        at = lowered.find("alert ")
+        if at >= 0:
+            return lowered[at + 6 :].strip().replace(" ", "_")[:64]
+    return None
 
 
 def classify(errors: tuple[str, ...]) -> Reason:

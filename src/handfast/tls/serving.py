@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from handfast.core.identity.security_policy import SecurityPolicy
+from handfast.seam import TLSFacts
 from handfast.tls.chain import ChainKind
 from handfast.tls.client_hello import ClientHello
+from handfast.tls.failures import TLSFailure
+
+
+class Watch(Protocol):
+    """Is told how a connection fared, once: by `opened` or by `failed`."""
+
+    def opened(self, facts: TLSFacts, application: asyncio.Protocol) -> asyncio.Protocol:
+        """The handshake is done: what is to speak on the connection, `application` or something before it."""
+        ...
+
+    def failed(self, failure: TLSFailure) -> None:
+        """The connection was refused, or lost, before that."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +41,12 @@ class Serving:
     client_certificate: bool | None = None
     """On the port where ALPN decides, for a client whose ALPN leaves it open: whether a certificate is required of it.
     None: as the port has it."""
+    watch: Watch | None = None
+    """Who wants to know how it goes on; nobody, usually."""
 
 
 Decider = Callable[[str | None, ClientHello, str], Serving | None]
 """SNI, ClientHello and address of a connection to what it is served; None: not for this decider to say."""
+
+Amender = Callable[[Serving, str | None, ClientHello, str], Serving]
+"""What a connection would be served, SNI, ClientHello and address to what it is served."""

@@ -58,6 +58,13 @@ def test_a_pin_in_any_of_its_forms(text: str) -> None:
     assert DIGEST == pinned(text)
 
 
+@pytest.mark.parametrize("first", [0x00, 0xFC, 0xFF])
+def test_a_pin_whose_first_digit_is_a_slash(first: int) -> None:
+    digest = bytes([first]) + bytes(31)
+    text = base64.b64encode(digest).decode("ascii")
+    assert [digest, digest] == [pinned(f"sha256/{text}"), pinned(f"sha256//{text}")]
+
+
 @pytest.mark.parametrize(
     "text", ["", "sha256/", "sha256/AAAA", DIGEST.hex()[:-2], "z" * 64, "sha1/" + BASE64, "=" * 44]
 )

@@ -51,8 +51,8 @@ class Places:
     def online(self) -> FileKeyStore:
         return FileKeyStore(self.folder.path, None, RealEntropy())
 
-    def request(self, *acts: str, under: int | None = None) -> list[ceremony.Step]:
-        return ceremony.request(self.folder, self.online, self.stick, acts, under=under)
+    def request(self, *acts: str, under: int | None = None, key: str | None = None) -> list[ceremony.Step]:
+        return ceremony.request(self.folder, self.online, self.stick, acts, under=under, key=key)
 
     def sign(self, passphrase: bytes = ROOT_PASSPHRASE, now: dt.datetime = LATER) -> list[ceremony.Step]:
         keys = FileKeyStore(self.safe, passphrase, RealEntropy())
@@ -180,7 +180,7 @@ def test_a_new_request_removes_the_answer_of_an_earlier_one(places: Places) -> N
 
 
 def test_the_request_holds_no_private_key(places: Places) -> None:
-    places.request(*ceremony.ACTS)
+    places.request("root", "next-rsa", "intermediate-ecdsa", "cross", "legacy", key="p256")
     for file in places.stick.iterdir():
         assert "PRIVATE" not in file.read_text()
 
@@ -189,11 +189,12 @@ class TestTheSignerRefuses:
     @pytest.mark.parametrize(
         ("said", "changes"),
         [
-            ("none of", {"act": "root"}),
+            ("none of", {"act": "roots"}),
+            ("lacks", {"act": "root"}),
             ("none of", {"act": ["intermediate-rsa"]}),
             ("format", {"format": 2}),
             ("cannot sign", {"root": 3}),
-            ("cannot sign", {"root": 5}),
+            ("root-ca-5.key cannot be read", {"root": 5}),
             ("cannot sign", {"root": "1"}),
             ("lacks", {"generation": "2"}),
             ("lacks", {"generation": True}),

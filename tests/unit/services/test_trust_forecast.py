@@ -76,6 +76,7 @@ def test_one_root_is_blind_to_the_other_kind_and_to_the_one_in_reserve(server: S
         TODAY: (YES, YES),
         "new intermediate under root-ca-1": (YES, YES),
         "root-ca-2 in place of root-ca-1": (NO, NO),
+        "a new root that root-ca-1 vouches for": (YES, YES),
         LEGACY_RETIRED: (YES,),
     } == statuses(report, "rsa")
     assert {(NO, NO), (NO,)} == set(statuses(report, "ecdsa").values())

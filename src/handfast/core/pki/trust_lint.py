@@ -59,7 +59,8 @@ class Situation:
         kind: `rsa` or `ecdsa`.
         chain: Leaf and intermediate; empty where they are not made yet.
         root: What `chain` hangs on.
-        cross: The cross-certificate that may be sent behind `chain`; None where there is none, or none any more.
+        bridge: What is always sent behind `chain`: `root` as the root before it signed it, and so on.
+        cross: The cross-certificate that may be sent behind these; None where there is none, or none any more.
     """
 
     when: str
@@ -67,6 +68,7 @@ class Situation:
     region: str | None = None
     chain: tuple[x509.Certificate, ...] = ()
     root: x509.Certificate
+    bridge: tuple[x509.Certificate, ...] = ()
     cross: x509.Certificate | None = None
 
 
@@ -176,7 +178,8 @@ class _Device:
                     why=None if status is Status.YES else self._why_partial(path[-1]),
                 )
         if not reasons:
-            needed = [situation.root.subject] + ([cross.issuer] if cross is not None else [])
+            needed = [situation.root.subject, *(each.issuer for each in situation.bridge)]
+            needed += [cross.issuer] if cross is not None else []
             reasons = [f"It lacks {' or '.join(display(name) for name in needed)}."]
             if self._pins and not self._certificates:
                 reasons = ["None of its pins is the key of a certificate that is sent; a root never is."]
@@ -186,7 +189,8 @@ class _Device:
         self, situation: Situation, cross: x509.Certificate | None
     ) -> Iterator[tuple[x509.Certificate, ...]]:
         """Paths that end at a trusted root, through what is sent and what lies in the store besides."""
-        pool = [*situation.chain[1:], *([cross] if cross is not None else []), *self._others]
+        sent = [*situation.chain[1:], *situation.bridge, *([cross] if cross is not None else [])]
+        pool = [*sent, *self._others]
         if situation.chain:
             yield from chains.paths(situation.chain[0], pool, self._roots)
             return
@@ -201,7 +205,7 @@ class _Device:
         self, situation: Situation, cross: x509.Certificate | None
     ) -> Iterator[tuple[x509.Certificate, ...]]:
         """Paths that end at a trusted certificate that is no root, or at a pinned key where there is nothing else."""
-        sent = (*situation.chain, *([cross] if cross is not None else []))
+        sent = (*situation.chain, *situation.bridge, *([cross] if cross is not None else []))
         if not self._certificates:
             for position, each in enumerate(sent):
                 if pin_of(each) in self._pins:

@@ -31,7 +31,7 @@ MAX_PINS = 1000
 MAX_REMARKS = 100
 MAX_PIN_LINE_CHARACTERS = 1000
 
-_PIN = re.compile(r"(?:(?:pin-)?sha256\s*[=/:]\s*/?)?\s*\"?([0-9A-Za-z+/:=_-]{43,95})\"?", re.IGNORECASE)
+_PIN = re.compile(r"(?:(?:pin-)?sha256\s*[=/:]\s*(/?))?\s*\"?([0-9A-Za-z+/:=_-]{43,95})\"?", re.IGNORECASE)
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -179,10 +179,14 @@ def pinned(text: str) -> bytes | None:
     found = _PIN.fullmatch(text.strip().rstrip(";,"))
     if found is None:
         return None
-    body = found[1]
-    plain = body.replace(":", "")
+    plain = found[2].replace(":", "")
     if _HEX.fullmatch(plain):
         return bytes.fromhex(plain)
+    # A second slash is curl's, or the first digit of the pin.
+    return _decoded(found[2]) or (_decoded(f"/{found[2]}") if found[1] else None)
+
+
+def _decoded(body: str) -> bytes | None:
     try:
         digest = base64.b64decode(body.replace("-", "+").replace("_", "/").rstrip("=") + "=", validate=True)
     except (binascii.Error, ValueError):
