@@ -9,7 +9,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check unit e2e fuzz hammer bench docs lock clean dev-setup system-packages node-packages
+.PHONY: help setup run test check unit e2e testssl fuzz hammer bench docs lock clean dev-setup system-packages node-packages
 .DELETE_ON_ERROR:
 
 help: ## print this list
@@ -37,6 +37,10 @@ e2e: dev-setup system-packages node-packages ## a real server, driven by softwar
 
 hammer: dev-setup ## do everything at once to the same certificates, for HAMMER_SECONDS (120) from HAMMER_SEED (1)
 	HAMMER_SECONDS=$(or $(HAMMER_SECONDS),120) $(BIN)/python -m pytest -s tests/e2e/test_hammer.py $(PYTEST_ARGS)
+
+testssl: dev-setup ## testssl.sh on every TLS port, its findings held against tests/testssl/expected.toml; ten minutes
+	$(call need_programs,testssl openssl,testssl.sh openssl)
+	$(BIN)/python -m tests.testssl.run
 
 fuzz: dev-setup ## certificates and requests at random; make fuzz ARGS="--kind hellos --minutes 30", or --seed, --replay FILE
 	$(BIN)/python -m tests.fuzz.run $(ARGS)

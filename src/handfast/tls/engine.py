@@ -150,7 +150,10 @@ def _build_context(
     context.set_max_proto_version(SSL.TLS1_3_VERSION if policy.tls13_suites else SSL.TLS1_2_VERSION)
     context.set_options(_OPTIONS)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    # Nothing is ever resumed. In TLS 1.3 OpenSSL names sessions to the client all the same, and the binding lacks
+    # SSL_CTX_set_num_tickets; what can be said is that they are good for a second (RFC 8446 §4.6.1).
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_timeout(1)
     if policy.tls12_suites:
         context.set_cipher_list(":".join(policy.tls12_suites).encode())
     if policy.tls13_suites:
