@@ -153,12 +153,12 @@ class TestCut:
     @each_of(ONE_OF_EACH_STACK)
     def test_between_any_two_bytes(self, vector: Vector) -> None:
         """
-        Into two segments, and into two records: the same hello.
+        Into two segments, and into two records: the same hello. Every few bytes of the large ones.
 
         The first piece alone, a truncated hello, is the beginning of one: the time limit ends it, never a guess.
         """
         whole, message = hello_of(vector.data), vector.message
-        for at in range(1, len(vector.data)):
+        for at in range(1, len(vector.data), 1 if len(vector.data) < 600 else 5):
             reader = ClientHelloReader()
             assert reader.feed(vector.data[:at]) is NEED_MORE
             assert whole == reader.feed(vector.data[at:])
@@ -272,7 +272,7 @@ class TestAskedAgain:
     @each_of(RETRIED)
     def test_it_may_be_cut_anywhere_too(self, vector: Vector) -> None:
         whole = read(vector.second, after_retry=True)
-        for at in range(1, len(vector.second)):
+        for at in range(1, len(vector.second), 3):
             assert whole == read(vector.second[:at], vector.second[at:], after_retry=True)
 
     def test_some_send_the_compatibility_record_before_it_and_some_do_not(self) -> None:

@@ -28,7 +28,7 @@ from tests.support.tls_door import contexts
 from handfast.core.identity.refusal import ReasonCode
 from handfast.tls.contexts import Contexts
 from handfast.tls.door import MAX_FLIGHT_BYTES
-from handfast.tls.engine import FAILED, WANT_READ, Engine
+from handfast.tls.engine import FAILED, WANT_READ, DirectEngine
 from handfast.tls.failures import classify
 
 LIMIT_S = 0.5
@@ -65,9 +65,9 @@ def records(messages: bytes) -> bytes:
     return b"".join(b"\x16\x03\x03" + h.vector(piece) for piece in pieces)
 
 
-def shown(engine: type[Engine], data: bytes) -> tuple[tuple[str, ...], float]:
+def shown(data: bytes) -> tuple[tuple[str, ...], float]:
     """OpenSSL's words for what was wrong with a flight, and the processor time it took."""
-    table = tables(engine)
+    table = table_of_contexts()
     context = table.get("us-east-1", "rsa", True, None)
     assert context is not None
     server = table.engine(context)
@@ -82,14 +82,14 @@ def shown(engine: type[Engine], data: bytes) -> tuple[tuple[str, ...], float]:
 
 
 @functools.cache
-def tables(engine: type[Engine]) -> Contexts:
-    return contexts(engine)
+def table_of_contexts() -> Contexts:
+    return contexts(DirectEngine)
 
 
-def refused(engine: type[Engine], certificate_list: bytes, signature: bytes, scheme: int) -> ReasonCode:
+def refused(certificate_list: bytes, signature: bytes, scheme: int) -> ReasonCode:
     data = flight(certificate_list, signature, scheme)
     assert len(data) < MAX_FLIGHT_BYTES
-    errors, spent = shown(engine, data)
+    errors, spent = shown(data)
     assert spent < LIMIT_S, f"{spent:.2f} s"
     return classify(errors).code
 
@@ -183,11 +183,11 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("case", KEYS)
-def test_a_key_that_proves_nothing(engine: type[Engine], case: str) -> None:
+def test_a_key_that_proves_nothing(case: str) -> None:
     make, scheme, length = KEYS[case]
     content = make()
     signature = bytes([1]) * length if length else ecdsa_signature()
-    code = refused(engine, h.vector(content, 3), signature, scheme)
+    code = refused(h.vector(content, 3), signature, scheme)
     assert code is (ReasonCode.CLIENT_KEY_UNUSABLE if case in UNREADABLE else ReasonCode.POSSESSION_NOT_PROVEN)
 
 
@@ -222,9 +222,9 @@ FORMS: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("case", FORMS)
-def test_a_form_that_is_wrong_lets_nobody_in_without_the_key(engine: type[Engine], case: str) -> None:
+def test_a_form_that_is_wrong_lets_nobody_in_without_the_key(case: str) -> None:
     """Whether OpenSSL reads it or not; with the key, the registry judges it (tests/vectors/certificates)."""
-    code = refused(engine, h.vector(FORMS[case](), 3), ecdsa_signature(), ECDSA_SHA256)
+    code = refused(h.vector(FORMS[case](), 3), ecdsa_signature(), ECDSA_SHA256)
     assert code in {ReasonCode.POSSESSION_NOT_PROVEN, ReasonCode.TLS_FAILURE}
 
 
@@ -278,17 +278,17 @@ LISTS: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("case", LISTS)
-def test_a_list_of_certificates_that_is_none(engine: type[Engine], case: str) -> None:
-    code = refused(engine, LISTS[case](), ecdsa_signature(), ECDSA_SHA256)
+def test_a_list_of_certificates_that_is_none(case: str) -> None:
+    code = refused(LISTS[case](), ecdsa_signature(), ECDSA_SHA256)
     assert code in {ReasonCode.POSSESSION_NOT_PROVEN, ReasonCode.TLS_FAILURE, ReasonCode.NO_CLIENT_CERTIFICATE}
 
 
-def test_an_empty_list_is_no_certificate(engine: type[Engine]) -> None:
-    errors, _ = shown(engine, records(h.message(h.vector(b"", 3), 11)))
+def test_an_empty_list_is_no_certificate() -> None:
+    errors, _ = shown(records(h.message(h.vector(b"", 3), 11)))
     assert ReasonCode.NO_CLIENT_CERTIFICATE == classify(errors).code
 
 
-def test_the_hand_that_plays_the_client_plays_it_well(engine: type[Engine]) -> None:
+def test_the_hand_that_plays_the_client_plays_it_well() -> None:
     """A certificate in order reaches the proof, which is not one."""
-    code = refused(engine, h.vector(signed_by_own_ca().der, 3), ecdsa_signature(), ECDSA_SHA256)
+    code = refused(h.vector(signed_by_own_ca().der, 3), ecdsa_signature(), ECDSA_SHA256)
     assert ReasonCode.POSSESSION_NOT_PROVEN == code
