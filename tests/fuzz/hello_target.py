@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from handfast.tls.client_hello import (
     printable,
 )
 from handfast.tls.engine import DONE, PublicEngine
+from handfast.tls.fingerprint import fingerprint
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "tls" / "client_hello"
 LIMIT_S = 0.25
@@ -188,6 +190,7 @@ class HelloTarget:
             assert text.isascii()
             assert text.isprintable() or not text
         assert sum(map(len, facts.values())) <= MAX_SUMMARY_CHARACTERS
+        assert re.fullmatch("[0-9a-f]{16}", fingerprint(hello))
         policies = SECURITY_POLICIES.values()
         kinds: tuple[ChainKind, ...] = ("rsa", "ecdsa")
         for answer in [choose_chain(hello, kind, policy) for policy in policies for kind in kinds]:

@@ -21,6 +21,7 @@ from handfast.core.identity.security_policy import DEFAULT_SECURITY_POLICY, SECU
 from handfast.tls.chain import ChainKind, Reject, choose_chain, takes_rsa_signatures
 from handfast.tls.client_hello import MAX_HELLO_BYTES, NEED_MORE, Bad, ClientHello, ClientHelloReader, NeedMore
 from handfast.tls.engine import WANT_READ, DirectEngine
+from handfast.tls.fingerprint import fingerprint
 
 FOLDER = Path(__file__).parents[2] / "vectors" / "tls" / "client_hello"
 KINDS: tuple[ChainKind, ...] = ("rsa", "ecdsa")
@@ -106,6 +107,12 @@ def test_it_is_read_as_tshark_reads_it(vector: Vector) -> None:
     versions = offers.get("versions", [offers["legacy_version"]])
     assert (0x0303 in versions, 0x0304 in versions) == (hello.offers_tls12, hello.offers_tls13)
     assert (0x11EC in offers.get("groups", ())) == hello.offers_hybrid
+
+
+def test_each_stack_has_a_fingerprint_of_its_own() -> None:
+    """As it comes out of the box; those that share OpenSSL's or BoringSSL's set-up are told apart by what they add."""
+    first = {vector.name.split(":")[0]: vector for vector in reversed(TLS)}
+    assert len(first) == len({fingerprint(hello_of(vector.data)) for vector in first.values()})
 
 
 @each_of(TLS)
@@ -235,6 +242,7 @@ class TestGrease:
         at_end = 1 if hello_of(vector.data).offers_psk else 0  # pre_shared_key stays the last one
         greased.insert(len(greased) - at_end, h.extension(0x3A3A, b""))
         hello, original = hello_of(h.records(_assembled(fixed, greased))), hello_of(vector.data)
+        assert fingerprint(original) == fingerprint(hello)
         assert (GREASE, *original.cipher_suites, 0x1A1A) == hello.cipher_suites
         assert original.sni == hello.sni
         assert (original.offers_tls12, original.offers_tls13) == (hello.offers_tls12, hello.offers_tls13)
@@ -268,6 +276,7 @@ class TestAskedAgain:
         assert isinstance(second, ClientHello), second
         assert (first.sni, first.alpn) == (second.sni, second.alpn)
         assert first.cipher_suites == second.cipher_suites
+        assert fingerprint(first) == fingerprint(second)
 
     @each_of(RETRIED)
     def test_it_may_be_cut_anywhere_too(self, vector: Vector) -> None:
