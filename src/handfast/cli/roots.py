@@ -55,6 +55,7 @@ class Act(StrEnum):
     INTERMEDIATE_ECDSA = "intermediate-ecdsa"
     NEXT_RSA = "next-rsa"
     NEXT_ECDSA = "next-ecdsa"
+    CRL = "crl"
     CROSS = "cross"
     LEGACY = "legacy"
 

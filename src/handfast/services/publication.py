@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cryptography import x509
 
-from handfast.core.pki.pointers import CERTIFICATES, LISTS
+from handfast.core.pki.pointers import CERTIFICATES, LISTS, base_of
 from handfast.services.pki_folder import DEVICE_CA, KINDS, ListIssuer, PkiFolder, der_of
 from handfast.services.root_crls import AHEAD
 
@@ -70,6 +70,16 @@ class Publications:
             content = self._online(name.removesuffix(".crl")) or self._lists.get(name)
             return None if content is None else Publication(content, LIST_TYPE)
         return None
+
+
+def base_named(folder: PkiFolder) -> str | None:
+    """The public URL that the server's leaves name, as they were last issued; None where they name none."""
+    for region in folder.regions():
+        for kind in KINDS:
+            chain = folder.leaf_chain(region, kind)
+            if chain:
+                return base_of(chain[0])
+    return None
 
 
 def warnings(folder: PkiFolder, now: dt.datetime) -> list[str]:

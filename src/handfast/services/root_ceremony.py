@@ -13,11 +13,13 @@ The acts:
     next-ecdsa           the same for P-256
     root                 a new root: its key is made and stays where the root keys are; signed by the root that it
                          follows, and by the legacy root where its key is there
+    crl                  the list of revocations of every root whose key is there (`root_crls`)
     cross                the roots signed anew by the legacy root
     legacy               the legacy root signed anew by itself: the same key, ten more years; `cross` belongs to it
 
 A request carries only the act, for a root the kind of its key, and for an intermediate a signing
-request for a key that never leaves the server. Names, validity, profile and the roots to be
+request for a key that never leaves the server, and the URL below which its issuer is published, where
+there is one. Names, validity, profile and the roots to be
 cross-signed are the signer's own: a request that was tampered with can obtain an intermediate for
 another key at most, which is why both halves print the key's identifier for comparison. The key of
 a new root never leaves the folder of the root keys.
@@ -47,9 +49,11 @@ from handfast.core.pki.issue import VerifyingKey
 from handfast.core.pki.keys import request_refusals
 from handfast.core.pki.names import display
 from handfast.core.pki.pem import read_request
+from handfast.core.pki.pointers import pointers_to, points_to, public_base
 from handfast.datadir import write_atomically
 from handfast.errors import CertificateInputError, ConfigurationError
 from handfast.ports import Entropy
+from handfast.services import publication, root_crls
 from handfast.services.new_root import agree, carries, check_added, crossed, make_root, verifying_key
 from handfast.services.pki_creation import LEGACY_LIFETIME, intermediate_subject, issue
 from handfast.services.pki_folder import (
@@ -81,7 +85,7 @@ INTERMEDIATES: Mapping[str, ChainKind] = {
     "intermediate-ecdsa": "ecdsa",
 }
 """The acts that make an intermediate; one that waits or one that is served at once."""
-ACTS = (*INTERMEDIATES, "root", "cross", "legacy")
+ACTS = (*INTERMEDIATES, "root", "crl", "cross", "legacy")
 MAX_REQUEST_BYTES = 16384
 
 
@@ -105,6 +109,7 @@ class _Request:
     csr: x509.CertificateSigningRequest | None = field(default=None, repr=False)
     number: int | None = None
     key: str = ""
+    public_url: str | None = None
 
     @property
     def kind(self) -> ChainKind:
@@ -126,6 +131,8 @@ def due(folder: PkiFolder, now: dt.datetime, ahead: dt.timedelta) -> list[str]:
         acts += ["legacy", "cross"]
     elif min(cert.not_valid_after_utc for cert in folder.cross_certificates()) - now < ahead:
         acts.append("cross")
+    if publication.warnings(folder, now):
+        acts.append("crl")
     return acts
 
 
@@ -158,6 +165,9 @@ def request(
     for kind in KINDS:
         if {f"next-{kind}", f"intermediate-{kind}"} <= set(acts):
             raise ConfigurationError(f"Ask for next-{kind} or intermediate-{kind}: one ceremony makes one of a kind.")
+    public_url = publication.base_named(folder)
+    if public_url is not None and "crl" not in acts and not set(acts).isdisjoint(INTERMEDIATES):
+        acts.append("crl")  # the new intermediate names its root's list
     _make(directory)
     steps = []
     for act in acts:
@@ -182,6 +192,8 @@ def request(
                 "generation": generation,
                 "csr": csr.public_bytes(Encoding.PEM).decode("ascii"),
             }
+            if public_url is not None:
+                document["publicUrl"] = public_url
             identifier = _identifier(private.public_key())
             subject, signer = display(intermediate_subject(kind, generation)), f"root-ca-{root}"
         elif act == "root":
@@ -191,13 +203,23 @@ def request(
             subject, signer = display(profiles.authority_name(wanted.common_name)), before.file
         elif act == "legacy":
             subject = "the legacy root itself"
+        elif act == "crl":
+            subject, signer = "the roots' lists of revocations", "each root"
         elif act != "cross":
             raise ConfigurationError(f"{act!r} is none of {', '.join(ACTS)}.")
         file = directory / f"{act}{REQUEST_ENDING}"
-        (directory / f"{act}{ANSWER_ENDING}").unlink(missing_ok=True)  # of an earlier ceremony
+        for stale in _answers(directory, act):
+            stale.unlink(missing_ok=True)  # of an earlier ceremony
         write_atomically(file, json.dumps(document, indent=2).encode("ascii") + b"\n")
         steps.append(Step(act=act, file=file, subject=subject, signer=signer, key=identifier))
     return steps
+
+
+def _answers(directory: Path, act: str) -> list[Path]:
+    """The files that answer an act."""
+    if act == "crl":
+        return list(directory.glob(f"root-ca-*{root_crls.ENDING}"))
+    return [directory / f"{act}{ANSWER_ENDING}"]
 
 
 def carrier(folder: PkiFolder, kind: ChainKind) -> RootSpec:
@@ -239,6 +261,8 @@ def sign(directory: Path, keys: KeyFolder, roots_in: Path, *, now: dt.datetime, 
     roots = {name: _single(roots_in / f"{name}.pem") for name in (*sorted(names), LEGACY)}
     steps = []
     for each in requests:
+        if each.act == "crl":
+            continue  # last: a root of this ceremony has one too
         private = keys.signing_key(each.signer)
         if each.signer not in roots:
             raise ConfigurationError(f"{each.signer}.pem is not in {roots_in}: it belongs beside its key.")
@@ -277,6 +301,7 @@ def sign(directory: Path, keys: KeyFolder, roots_in: Path, *, now: dt.datetime, 
                     private,
                     now=now,
                     entropy=entropy,
+                    pointers=pointers_to(each.public_url, each.signer),
                 )
             ]
         file = directory / f"{each.act}{ANSWER_ENDING}"
@@ -285,6 +310,10 @@ def sign(directory: Path, keys: KeyFolder, roots_in: Path, *, now: dt.datetime, 
             # The copy beside the keys is what a later `cross` is signed as.
             write_atomically(roots_in / f"{LEGACY}.pem", bundle_pem(certificates))
         steps.append(_step(each.act, file, certificates, each.signer))
+    if any(each.act == "crl" for each in requests):
+        for name, file in root_crls.sign_all(directory, keys, roots, now):
+            end = now + root_crls.LIFETIME
+            steps.append(Step(act="crl", file=file, subject=f"revocations of {name}", signer=name, not_after=end))
     return steps
 
 
@@ -300,7 +329,7 @@ def install(folder: PkiFolder, online: KeyFolder, trust_dir: Path, directory: Pa
         for act in ACTS
         if (directory / f"{act}{ANSWER_ENDING}").exists()
     }
-    if not answers:
+    if not answers and not any(directory.glob(f"root-ca-*{root_crls.ENDING}")):
         raise ConfigurationError(
             f"{directory} holds no *{ANSWER_ENDING}: `handfast roots sign --offline DIR` makes them."
         )
@@ -334,6 +363,9 @@ def install(folder: PkiFolder, online: KeyFolder, trust_dir: Path, directory: Pa
         writes = [each for each in writes if each[0] != "roots/cross"] + new_writes
         roots[added.file] = answers["root"][0]
         steps.append(_step("root", directory / f"root{ANSWER_ENDING}", answers["root"][:1], signer))
+    lists = root_crls.checked(folder, roots, directory, now)
+    for name, file, _, end in lists:
+        steps.append(Step(act="crl", file=file, subject=f"revocations of {name}", signer=name, not_after=end))
     for act, kind in INTERMEDIATES.items():
         if act not in answers:
             continue
@@ -349,12 +381,16 @@ def install(folder: PkiFolder, online: KeyFolder, trust_dir: Path, directory: Pa
         agree((), act, online.has(name), "no request for it was made here, or a later one was installed")
         agree((), act, holds(online.signing_key(name), certificate), "it is for another key than the one requested")
         agree((), act, _is_intermediate(certificate), "it has not the profile of an intermediate")
+        places = (None, pointers_to(publication.base_named(folder), signer))
+        agree((), act, any(points_to(certificate, each) for each in places), "it names another public URL than ours")
         named = certificate.subject == intermediate_subject(kind, generation)
         agree((), act, named, f"it is not named {display(intermediate_subject(kind, generation))}")
         writes.append((name, [certificate]))
         if act.startswith("next-"):
             # Before the certificate is there: from then on the newest one is not what is served.
             folder.serve(kind, folder.served(kind)._replace(next=generation))
+    for name, _, der, _ in lists:
+        folder.write_list(name, der)
     for name, certificates in writes:
         folder.write(name, certificates)
     for act, kind in INTERMEDIATES.items():
@@ -386,7 +422,7 @@ def _read(file: Path) -> _Request:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ConfigurationError(f"{file} is not a request of format {FORMAT}.")
     act: Any = document.get("act")
-    if act in ("cross", "legacy"):
+    if act in ("crl", "cross", "legacy"):
         return _Request(act=act)
     root, number, kind_of_key = document.get("root"), document.get("number"), document.get("key")
     if act == "root":
@@ -414,7 +450,11 @@ def _read(file: Path) -> _Request:
     )
     if not fits:
         raise ConfigurationError(f"{file}: the key is not {'RSA 2048' if kind == 'rsa' else 'P-256'}.")
-    return _Request(act=act, root=root, generation=generation, csr=parsed)
+    try:
+        public_url = None if (url := document.get("publicUrl")) is None else public_base(str(url))
+    except ValueError as error:
+        raise ConfigurationError(f"{file} names no public URL: expected {error}.") from error
+    return _Request(act=act, root=root, generation=generation, csr=parsed, public_url=public_url)
 
 
 def _is_number(value: object) -> TypeGuard[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.support.pki import certificate
 
-from handfast.core.pki.pointers import Pointers, pointers_to, points_to, public_base
+from handfast.core.pki.pointers import Pointers, base_of, pointers_to, points_to, public_base
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,7 @@ def test_pointers() -> None:
     assert pointers is not None
     assert pointers_to(None, "rsa-1") is None
     with_them, without = certificate(extensions=pointers.extensions()), certificate()
+    assert ("http://x/y", None) == (base_of(with_them), base_of(without))
     assert points_to(with_them, pointers)
     assert points_to(without, None)
     assert not points_to(with_them, None)

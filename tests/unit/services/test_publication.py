@@ -29,11 +29,11 @@ def pointers(name: str, url: str = URL) -> Pointers:
     return Pointers(f"{url}/aia/{name}.cer", f"{url}/crl/{name}.crl")
 
 
-async def published(authority: ServerAuthority) -> Publications:
+async def published(authority: ServerAuthority, clock: MovableClock | None = None) -> Publications:
     """What the server publishes of it."""
     folder = PkiFolder(authority.data_dir / "pki")
     publications = Publications(folder, authority.list_issuers, lambda name: lists.get(name))
-    lists = RevocationLists(Registry(), folder, publications.look, MovableClock(), PrometheusMeter())
+    lists = RevocationLists(Registry(), folder, publications.look, clock or MovableClock(), PrometheusMeter())
     await lists.start()
     await lists.close()
     return publications

@@ -70,8 +70,7 @@ class Broken:
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("what", [Broken(), "text"])
-@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+@pytest.mark.parametrize(("version", "what"), [("-tls1_2", Broken()), ("-tls1_3", "text")])
 async def test_an_exception_in_the_callback_leaves_the_handshake_without(
     engine: type[Engine], version: str, what: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,8 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_ENTRIES = 2_000_000
 MAX_BLOCKS = 64
 """Lists and issuer certificates in one file."""
+CLOCK_SKEW = dt.timedelta(minutes=5)
+"""How far a list's issuer may be ahead."""
 
 _BLOCK = re.compile(rb"-----BEGIN (X509 CRL|CERTIFICATE)-----(.*?)-----END \1-----", re.DOTALL)
 _KNOWN_CRITICAL = frozenset({ExtensionOID.ISSUING_DISTRIBUTION_POINT})
@@ -139,7 +141,7 @@ def verified_list(
     """
     name = display(crl.issuer)
     broken = list(_extension_refusals(crl, name))
-    if crl.last_update_utc > now + dt.timedelta(minutes=5):
+    if crl.last_update_utc > now + CLOCK_SKEW:
         broken.append(
             BrokenRule("crl_future", f"The list of {name} is from the future: {_instant(crl.last_update_utc)}.")
         )

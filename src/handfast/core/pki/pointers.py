@@ -55,6 +55,21 @@ def points_to(cert: x509.Certificate, wanted: Pointers | None) -> bool:
     return found == ([] if wanted is None else list(wanted.extensions()))
 
 
+def base_of(cert: x509.Certificate) -> str | None:
+    """The base of a certificate of ours that has pointers; None where it has none."""
+    try:
+        access = cert.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+    except x509.ExtensionNotFound:
+        return None
+    for description in access:
+        location = description.access_location
+        if isinstance(location, x509.UniformResourceIdentifier):
+            base, folder, _ = location.value.rpartition(f"/{CERTIFICATES}/")
+            if folder and description.access_method == AuthorityInformationAccessOID.CA_ISSUERS:
+                return base
+    return None
+
+
 def public_base(text: str) -> str:
     """
     The base in its one form: `http://host[:port][/path]`, lower-case host, no slash at the end.
