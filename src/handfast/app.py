@@ -34,7 +34,6 @@ from handfast.config import Settings, secret_from_file
 from handfast.control import bulk_registration, certificates
 from handfast.control.handlers import build_handfast_handlers, build_handlers
 from handfast.control.quotas import CallRates
-from handfast.core.identity.domains import ApplicationProtocol
 from handfast.core.identity.ids import AccountId, Scope
 from handfast.core.identity.refusal import Refusal
 from handfast.data.handlers import DataHandlers
@@ -42,7 +41,7 @@ from handfast.data.https import HttpsApplication
 from handfast.datadir import prepare, write_atomically
 from handfast.decision_record import DecisionRecord
 from handfast.domain_names import DomainNames
-from handfast.doors import Doors, NamedEndpoint
+from handfast.doors import Doors, named_endpoints
 from handfast.errors import ConfigurationError
 from handfast.first_connections import start_just_in_time, start_provisioning
 from handfast.fleet_provisioning import start_fleet_provisioning
@@ -223,17 +222,9 @@ class Plane:
         self._endpoints = EndpointDirectory(store, self._entropy, settings.domain, self._notify)
         await self._endpoints.load()
         self._account_keys = account_keys(accounts, self._endpoints, recorder, self._clock, dev=settings.dev)
-        self._domains = DomainNames(
-            store,
-            data_dir,
-            self._endpoints,
-            self._contexts,
-            self._clock,
-            self._entropy,
-            key_passphrase=key_passphrase,
-            staples=self._stapler,
+        self._domains = await DomainNames.open(
+            store, data_dir, self._endpoints, self._contexts, self._clock, self._entropy, key_passphrase, self._stapler
         )
-        await self._domains.directory.load()
         self._issuers = DefaultIssuers(store, settings.region)
         await self._issuers.load()
         self._principals = PrincipalCache(store, self._clock)
@@ -290,11 +281,7 @@ class Plane:
         registry = Registry(store, issuer, self._entropy, self._notify, ask=verifier.ask, template_gate=gate)
         stack.push_async_callback(registry.settle)
         domains, server_certificates = self._domains.services(
-            registry.commit,
-            self._ensure_region,
-            local_names=local_names,
-            security_policy=settings.tls_policy,
-            quotas=settings.quotas == "aws",
+            registry.commit, self._ensure_region, settings, local_names
         )
         runs = start_provisioning(self._just_in_time, store, registry.provisioner, gateway, settings)
         hooking = await Hooking.open(settings.file, store, self._clock, self._entropy, self._meter, self._notify)
@@ -399,16 +386,9 @@ class Plane:
         listeners = Listeners()
         device_http = HttpServer(HttpsApplication(verdict, gateway, self._entropy))
         api_http = HttpServer(front)
-        admits = {
-            spoken: NamedEndpoint(
-                self._endpoints,
-                local_names,
-                lenient=settings.sni == "lenient",
-                spoken=spoken,
-                objection=self._domains.directory.refusal,
-            )
-            for spoken in (ApplicationProtocol.HTTPS, ApplicationProtocol.MQTT_WSS)
-        }
+        admit, admit_websocket = named_endpoints(
+            self._endpoints, local_names, settings.sni == "lenient", self._domains.directory.refusal
+        )
         signed = ApiApplication(
             [data],
             authenticator,
@@ -416,11 +396,11 @@ class Plane:
             self._entropy,
             on_refused=refused_call,
             signature_first=True,
-            admit=admits[ApplicationProtocol.HTTPS],
+            admit=admit,
         )
         signed_http = HttpServer(
             OwnHosts(
-                websockets.before(signed, admits[ApplicationProtocol.MQTT_WSS]),
+                websockets.before(signed, admit_websocket),
                 own_hosts,
                 also=lambda name: self._endpoints.resolve_sni(name) is not None,
             )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from handfast.config import Settings
 from handfast.core.identity.domains import ApplicationProtocol, AuthenticationType
 from handfast.core.identity.security_policy import SECURITY_POLICIES
 from handfast.keystore.file import FileKeyStore
@@ -37,9 +38,8 @@ class DomainNames:
         sets: CertificateSets,
         clock: Clock,
         entropy: Entropy,
-        *,
         key_passphrase: bytes | None,
-        staples: Staples | None = None,
+        staples: Staples,
     ) -> None:
         self._store = store
         self._endpoints = endpoints
@@ -48,7 +48,24 @@ class DomainNames:
         self._keys = FileKeyStore(data_dir, key_passphrase, entropy)
         self.directory = DomainDirectory(store, endpoints, self._keys, sets, staples=staples)
         self.changed = self.directory.changed
-        endpoints.also(self.directory.resolve)
+        endpoints.also(self.directory.resolve, self.directory.names)
+
+    @classmethod
+    async def open(
+        cls,
+        store: Store,
+        data_dir: Path,
+        endpoints: EndpointDirectory,
+        sets: CertificateSets,
+        clock: Clock,
+        entropy: Entropy,
+        key_passphrase: bytes | None,
+        staples: Staples,
+    ) -> DomainNames:
+        """What the registry holds is known, and its certificates are served from `sets`."""
+        opened = cls(store, data_dir, endpoints, sets, clock, entropy, key_passphrase, staples)
+        await opened.directory.load()
+        return opened
 
     def command(self, data_plane: DataPlane) -> None:
         """The connections of `data_plane` are cut when their name is disabled."""
@@ -58,10 +75,8 @@ class DomainNames:
         self,
         commit: Committer,
         ensure_region: EnsureRegion,
-        *,
+        settings: Settings,
         local_names: Iterable[str],
-        security_policy: str,
-        quotas: bool,
     ) -> tuple[Domains, ServerCertificates]:
         """The use cases, whose writes go through `commit`."""
         certificates = ServerCertificates(
@@ -77,8 +92,8 @@ class DomainNames:
             commit,
             ensure_region,
             local_names=local_names,
-            security_policy=security_policy,
-            limit=QUOTA if quotas else LIMIT,
+            security_policy=settings.tls_policy,
+            limit=QUOTA if settings.quotas == "aws" else LIMIT,
         )
         return domains, certificates
 

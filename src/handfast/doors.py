@@ -128,6 +128,18 @@ class Doors:
         )
 
 
+def named_endpoints(
+    endpoints: EndpointDirectory, local_names: Iterable[str], lenient: bool, objection: Objection
+) -> tuple[NamedEndpoint, NamedEndpoint]:
+    """Step 2 of the verdict for signed HTTPS requests, and for MQTT over WebSocket."""
+    names = tuple(local_names)
+    https, websocket = (
+        NamedEndpoint(endpoints, names, lenient=lenient, spoken=spoken, objection=objection)
+        for spoken in (ApplicationProtocol.HTTPS, ApplicationProtocol.MQTT_WSS)
+    )
+    return https, websocket
+
+
 class NamedEndpoint:
     """
     Step 2 of the verdict for a signed request: the endpoint that the client names (SNI) is of the signer's account,

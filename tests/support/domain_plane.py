@@ -98,7 +98,7 @@ def domain_plane(
     """As the composition root puts it together; `notify` has to reach the directory's `changed`."""
     keys, sets, cut = keys or MemoryKeys(), Sets(), list[str]()
     directory = DomainDirectory(store, endpoints, keys, sets, staples=staples)
-    endpoints.also(directory.resolve)
+    endpoints.also(directory.resolve, directory.names)
 
     def ended(name: str, _reason: str) -> int:
         cut.append(name)

@@ -27,7 +27,8 @@ def hosts(call: Call) -> None:
     rows = [
         {
             "address": address,
-            "names": [e[key] for key in ("endpointAddress", "credentialEndpointAddress") if key in e],
+            "names": [e[key] for key in ("endpointAddress", "credentialEndpointAddress") if key in e]
+            + e.get("domainNames", []),
             "accountId": e.get("accountId"),
             "region": e.get("region"),
             "resolves": resolves(e["endpointAddress"]),

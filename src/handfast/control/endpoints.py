@@ -51,6 +51,7 @@ class EndpointHandlers:
                     "region": record.scope.region,
                     "endpoint_address": self._endpoints.endpoint_name(record.scope),
                     "credential_endpoint_address": self._endpoints.credentials_name(record.scope),
+                    "domain_names": self._endpoints.further_names(record.scope),
                 }
                 for record in self._endpoints.all()
                 if ctx.is_operator or record.scope.account == ctx.account_id

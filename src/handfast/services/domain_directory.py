@@ -160,13 +160,10 @@ class DomainDirectory:
         """Why the certificate in use cannot be served here, in words; empty when it can."""
         return self._broken.get((scope, certificate_id), "")
 
-    def names(self) -> list[tuple[str, DomainConfigurationRecord]]:
-        """Every name but the endpoints' own, with its configuration."""
-        return [
-            (name, record)
-            for name, record in sorted(self._by_name.items())
-            if record.domain_type is not DomainType.ENDPOINT
-        ]
+    def names(self, scope: Scope) -> list[str]:
+        """The scope's names besides its endpoint's, sorted."""
+        found = self._by_name.items()
+        return sorted(n for n, each in found if each.scope == scope and each.domain_type is not DomainType.ENDPOINT)
 
     def refusal(self, name: str, facts: TLSFacts, spoken: ApplicationProtocol | None = None) -> Reason | None:
         """

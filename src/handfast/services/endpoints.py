@@ -51,15 +51,18 @@ class EndpointDirectory:
         self._prefixes: dict[Scope, str] = {}
         self._scopes: dict[str, Scope] = {}  # by full name, data and credentials form
         self._further: Callable[[str], Scope | None] = lambda _: None
+        self.further_names: Callable[[Scope], list[str]] = lambda _: []
+        """Names of a scope besides its endpoint's, sorted."""
 
     @property
     def domain(self) -> str:
         """The server's own domain, below which every endpoint lies."""
         return self._domain
 
-    def also(self, resolve: Callable[[str], Scope | None]) -> None:
-        """Names that `resolve` knows are found too, after the endpoints' own."""
+    def also(self, resolve: Callable[[str], Scope | None], names: Callable[[Scope], list[str]]) -> None:
+        """Names that `resolve` knows are found too, after the endpoints' own; `names` are those of a scope."""
         self._further = resolve
+        self.further_names = names
 
     async def load(self) -> None:
         """Everything that the store holds is known."""

@@ -103,6 +103,7 @@ async def test_endpoints_are_listed_for_their_account_and_all_for_the_operator(p
             "region": "us-east-1",
             "endpoint_address": plane.endpoints.endpoint_name(SCOPE),
             "credential_endpoint_address": plane.endpoints.credentials_name(SCOPE),
+            "domain_names": [],
         }
     ] == mine
     assert 2 == len((await plane.call("ListEndpoints", OPERATOR))["endpoints"])
