@@ -62,7 +62,7 @@ class Bench:
 @pytest.mark.parametrize("seed", range(40))
 def test_no_client_ever_fails_twice_and_no_more_than_the_limit_fail(seed: int) -> None:
     """Clients of a few networks, some of which change address and ClientHello when they try again, in any order."""
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     stop_after = chance.randint(1, 6)
     bench = Bench(share=chance.choice([5.0, 50.0, 100.0]), stop_after=stop_after, draw=chance.random)
     rehearsal, clock = bench.rehearsal, bench.clock
