@@ -287,6 +287,20 @@ def test_the_trail_stays_append_only_through_every_upgrade(tmp_path: Path) -> No
     raw.close()
 
 
+async def test_what_was_revoked_before_there_was_a_table_of_revocations_is_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "handfast.db"
+    make(path, "0013")
+    with sqlite3.connect(path) as raw:
+        raw.execute("UPDATE certificates SET mode = 'DEFAULT', ca_certificate_id = NULL WHERE status = 'REVOKED'")
+        revoked = raw.execute("SELECT pem FROM certificates WHERE status = 'REVOKED'").fetchall()
+    raw.close()
+    store = await SQLStore.open(path)
+    found = await store.revocations_after(0, 10)
+    await store.close()
+    assert 1 == len(revoked)
+    assert [(1, revoked[0][0], "unspecified")] == [(each.sequence, each.pem, each.reason) for each in found]
+
+
 # --- when the copy cannot be made ------------------------------------------------------------------------------------
 
 
