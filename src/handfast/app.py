@@ -35,7 +35,6 @@ from handfast.control import bulk_registration, certificates
 from handfast.control.handlers import build_handfast_handlers, build_handlers
 from handfast.control.quotas import CallRates
 from handfast.core.identity.ids import AccountId, Scope
-from handfast.core.identity.refusal import Refusal
 from handfast.data.handlers import DataHandlers
 from handfast.data.https import HttpsApplication
 from handfast.datadir import prepare, write_atomically
@@ -52,8 +51,10 @@ from handfast.hooking import Hooking
 from handfast.http_server import HttpServer
 from handfast.keystore.file import FileKeyStore
 from handfast.keystore.pool import KeyPool
+from handfast.legacy_endpoint import LegacyEndpoint
 from handfast.listeners import Listeners, address_of, bind, netloc_of
 from handfast.ports import Cause, Change
+from handfast.refusal_reports import RefusalReports
 from handfast.rehearsing import Rehearsing, start_rollover
 from handfast.seam import ListenerKind
 from handfast.services.account_keys import PlaneByCredential
@@ -74,6 +75,7 @@ from handfast.services.rotation_watch import RotationWatch
 from handfast.services.template_gate import TemplateGate
 from handfast.services.verdict import Verdict
 from handfast.services.what_if import WhatIf
+from handfast.sighting_record import SightingRecord
 from handfast.storage.refusals import SQLiteRefusals
 from handfast.storage.sessions import SQLiteSessions
 from handfast.storage.sql import SQLStore
@@ -180,12 +182,18 @@ class Plane:
         stack.push_async_callback(sessions.close)
         archive = SQLiteRefusals(data_dir / "refusals.db")
         stack.callback(archive.close)
-        refusals = RefusalLog(self._clock, self._entropy, archive=archive, on_record=self._log_refusal)
+        reports = RefusalReports(self._clock, self._meter)
+        refusals = RefusalLog(
+            self._clock, self._entropy, archive=archive, on_record=reports.recorded, on_drop=reports.dropped
+        )
+        stack.callback(refusals.tell_suppressed)
         recorder = Recorder(refusals, self._clock)
         checking = Checking.open(store, data_dir, self._clock, self._entropy)
         stack.push_async_callback(checking.close)
         decisions = DecisionRecord(data_dir, self._clock, on=settings.decisions == "on")
         stack.push_async_callback(decisions.close)
+        sightings = SightingRecord(data_dir, self._clock)
+        stack.push_async_callback(sightings.close)
 
         self._authority = await asyncio.to_thread(
             ServerAuthority.open,
@@ -219,12 +227,16 @@ class Plane:
 
         keys = await ensure_first_run(store, data_dir / "credentials", self._clock, self._entropy)
         accounts = Accounts(store, self._entropy, self._clock, self._notify)
-        self._endpoints = EndpointDirectory(store, self._entropy, settings.domain, self._notify)
+        self._endpoints = EndpointDirectory(
+            store, self._entropy, settings.domain, self._notify, legacy=settings.legacy_endpoint
+        )
         await self._endpoints.load()
         self._account_keys = account_keys(accounts, self._endpoints, recorder, self._clock, dev=settings.dev)
         self._domains = await DomainNames.open(
             store, data_dir, self._endpoints, self._contexts, self._clock, self._entropy, key_passphrase, self._stapler
         )
+        self._legacy = LegacyEndpoint(settings, self._contexts, self._endpoints, self._clock, self._entropy)
+        await self._legacy.open(key_passphrase)
         self._issuers = DefaultIssuers(store, settings.region)
         await self._issuers.load()
         self._principals = PrincipalCache(store, self._clock)
@@ -259,6 +271,8 @@ class Plane:
             arrivals=self._rotations,
             decisions=decisions.log,
             domains=self._domains.directory,
+            issued_claim=issuer.issued_claim,
+            sightings=sightings.log,
         )
         gateway = Gateway(
             PlaneByCredential(verdict, self._account_keys, recorder),
@@ -360,6 +374,7 @@ class Plane:
                         Revocations(registry.certificates, gateway, self._meter),
                         server_certificates,
                         rollover,
+                        sightings.log,
                     ),
                     body_limits=bulk_registration.BODY_LIMITS,
                 ),
@@ -414,7 +429,7 @@ class Plane:
             https=device_http.protocol,
             signed=signed_http.protocol,
             api=api_http.protocol,
-            deciders=[self._domains.serving],
+            deciders=[self._domains.serving, self._legacy.decide],
             protocol_of=self._domains.protocol_of,
             amend=Rehearsing(rollover),
         )
@@ -474,6 +489,7 @@ class Plane:
             for kind in KINDS:
                 chain = await asyncio.to_thread(self._authority.chain, kind, region)
                 self._present(chain)
+        await self._legacy.ensure(region)
 
     def _present(self, chain: ServerChain) -> None:
         """New connections get this chain."""
@@ -488,6 +504,8 @@ class Plane:
                 for chain in await asyncio.to_thread(self._authority.renew_due, now):
                     self._present(chain)
                     log.info("server certificate renewed", region=chain.region, kind=chain.kind)
+                for region in await self._legacy.renew(now):
+                    log.info("server certificate of the legacy endpoint renewed", region=region)
                 for warning in self._authority.warnings(now):
                     log.warning(warning)
             except Exception:
@@ -506,18 +524,6 @@ class Plane:
         await self._events.changed(changes)
         self._published.changed(changes)
         self._bus.announce(changes)
-
-    def _log_refusal(self, refusal: Refusal) -> None:
-        self._meter.count(
-            "handfast_refusals_total", labels={"stage": str(refusal.stage), "reason": str(refusal.reasons[0].code)}
-        )
-        log.info(
-            "refused",
-            trace_id=refusal.trace_id,
-            stage=str(refusal.stage),
-            reasons=[str(reason.code) for reason in refusal.reasons],
-            address=refusal.address,
-        )
 
     def _announce(self, ready: dict[str, Any], *, first_run: bool) -> None:
         settings = self._settings
@@ -584,7 +590,7 @@ def implemented_operations() -> Mapping[str, Collection[str]]:
     return {
         "iot": frozenset(build_handlers(*[nothing] * 6)),
         "iot-data": frozenset(DataHandlers(nothing).handlers()),
-        "handfast": frozenset(build_handfast_handlers(*[nothing] * 14)),
+        "handfast": frozenset(build_handfast_handlers(*[nothing] * 15)),
     }
 
 

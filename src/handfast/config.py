@@ -58,6 +58,7 @@ class Settings:
     tls_policy: str
     serve_cross: bool
     public_url: str | None
+    legacy_endpoint: bool
     refusals: Literal["explain", "aws"]
     sni: Literal["lenient", "aws"]
     quotas: Literal["off", "aws"]
@@ -479,6 +480,19 @@ SETTINGS: tuple[Setting, ...] = (
         "without credentials, the device issuing CA's among them; see [revocation](revocation.md). Server "
         "certificates are made anew when it changes.",
         parse=_public_url,
+    ),
+    Setting(
+        name="legacy_endpoint",
+        flag="--legacy-endpoint",
+        metavar="",
+        default=False,
+        default_text="off",
+        help="Serve iot:Data too, on a chain under the legacy root alone, to practise a fleet's move off an old root.",
+        unit="true or false",
+        more="`PREFIX.iot.REGION.DOMAIN` for MQTT 3.1.1 and HTTPS, with RSA alone: a device that holds only the legacy "
+        "root verifies it, one that holds only the roots 1 to 4 does not. `handfast endpoint legacy` lists who comes.",
+        parse=_switch,
+        switch=True,
     ),
     Setting(
         name="refusals",

@@ -9,12 +9,13 @@ from typing import Any
 from handfast.core.identity.caller import Caller
 from handfast.core.identity.domains import ApplicationProtocol
 from handfast.core.identity.ids import Scope
-from handfast.core.identity.refusal import Reason, ReasonCode, Stage
+from handfast.core.identity.refusal import Reason, ReasonCode
 from handfast.errors import ForbiddenError
 from handfast.ports import Meter
 from handfast.seam import ListenerKind, TLSFacts
 from handfast.services.endpoints import EndpointDirectory
-from handfast.services.recording import Recorder
+from handfast.services.recording import HalfOpen, Recorder
+from handfast.services.standing import NOT_BUILT, not_built
 from handfast.services.verdict import normal_name
 from handfast.tls.client_hello import ClientHello
 from handfast.tls.contexts import ALPN_HTTPS, ALPN_MQTT
@@ -113,18 +114,17 @@ class Doors:
 
     def failed(self, failure: TLSFailure) -> None:
         """A handshake that failed is recorded; it belongs to no account."""
-        self._recorder.record(
-            Stage.TLS,
+        self._recorder.record_handshake(
             failure.reasons,
-            None,
-            None,
-            address=failure.address,
-            details={
-                "listener": str(failure.listener),
-                **({"sni": failure.sni} if failure.sni else {}),
-                **({"alpn": failure.alpn} if failure.alpn else {}),
-                **failure.offered,
-            },
+            HalfOpen(
+                listener=str(failure.listener),
+                address=failure.address,
+                port=failure.port,
+                sni=failure.sni,
+                alpn=failure.alpn,
+                certificate_der=failure.certificate_der,
+                offered=failure.offered,
+            ),
         )
 
 
@@ -180,6 +180,10 @@ class NamedEndpoint:
         if name in self._local_names:
             return
         owner = self._endpoints.resolve_sni(name)
+        service = self._endpoints.service_of(name)
+        if service in NOT_BUILT:
+            reason = not_built(service)
+            raise Refused(ForbiddenError("Forbidden"), reason.code, reason.detail)
         if owner is None:
             detail = f"the connection names {name} (SNI), which is no endpoint of this server"
             raise Refused(ForbiddenError("Forbidden"), ReasonCode.ENDPOINT_UNKNOWN, detail)

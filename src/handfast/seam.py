@@ -44,9 +44,9 @@ class TLSFacts:
 
     Where no certificate was asked for, `certificate_der` is b"" and `certificate_id` "".
     `offered` says what the ClientHello offered, as bounded text for the refusal
-    record; the data plane drops it once the connection is admitted. Of a WebSocket
-    connection `signed` says who it is; without TLS, on loopback, `version`, `cipher`
-    and `chain_kind` are "" then.
+    record; connections that offered the same share it. Of a WebSocket connection
+    `signed` says who it is; without TLS, on loopback, `version`, `cipher` and
+    `chain_kind` are "" then.
     """
 
     listener: ListenerKind
@@ -98,9 +98,14 @@ class Awaiting:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Refused and recorded under `trace_id`, which is all that the peer may learn."""
+    """
+    Refused and recorded under `trace_id`, which is all that the peer may learn.
+
+    But for `unsupported_version`: a certificate that was let in speaks a version of MQTT that its endpoint does not.
+    """
 
     trace_id: str
+    unsupported_version: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +226,7 @@ class Request:
     wanted: RequestTopic
     payload: bytes = field(repr=False)
     waiting: Callable[[], bool]
+    facts: TLSFacts | None = field(default=None, repr=False)  # of the connection, for the record of a rejection
 
 
 @dataclass(frozen=True, slots=True)

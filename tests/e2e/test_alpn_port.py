@@ -91,7 +91,7 @@ class TestTheNameDecides:
         name = f"{uuid.uuid4().hex}.example"  # to find the record by
         output = s_client(server, "-alpn", alpn, "-servername", name)
         assert "alert number 120" in output
-        (record,) = [r for r in server.explain("127.0.0.1") if r.get("facts", {}).get("sni") == name]
+        (record,) = [r for r in server.explain("127.0.0.1") if r.get("sni") == name]
         assert code == record["reasons"][0]["code"]
         assert words in record["reasons"][0]["detail"]
         assert "alpn" == record["facts"]["listener"]

@@ -326,11 +326,14 @@ def test_an_endpoint_is_one_per_account_and_region_and_never_changes(server: Ser
         assert {"endpointAddress"} == answer.keys()
         assert re.fullmatch(rf"[a-z][a-z0-9]{{12,13}}-ats\.iot\.{region}\.localhost", answer["endpointAddress"])
         assert answer == body_of(client.describe_endpoint(endpointType="iot:Data-ATS"))
-        assert answer == body_of(client.describe_endpoint())
         names.append(answer["endpointAddress"])
         credentials = client.describe_endpoint(endpointType="iot:CredentialProvider")["endpointAddress"]
         prefix = answer["endpointAddress"].split("-ats.")[0]
         assert f"{prefix}.credentials.iot.{region}.localhost" == credentials
+        jobs = client.describe_endpoint(endpointType="iot:Jobs")["endpointAddress"]
+        assert f"{prefix}.jobs.iot.{region}.localhost" == jobs
+        # As AWS: without a type iot:Data is meant, which is retired.
+        refused(INVALID, client.describe_endpoint)
     assert 3 == len(set(names))
 
 

@@ -90,7 +90,7 @@ def _orders(server: Any, sides: list[Tenant], folder: Path) -> dict[str, Any]:
             {
                 "account": side.account,
                 "keys": side.keys,
-                "endpoint": side.iot.describe_endpoint()["endpointAddress"],
+                "endpoint": side.iot.describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"],
                 "policy": "allow",
             }
         )

@@ -67,7 +67,7 @@ def test_an_accounts_key_administers_nothing(server: Server, name: str) -> None:
 @pytest.mark.parametrize("name", sorted(ACCOUNT | EVERYONE))
 def test_an_accounts_key_is_answered_with_its_own(server: Server, name: str) -> None:
     mine, other = tenant(server), tenant(server)
-    other.iot.describe_endpoint()
+    other.iot.describe_endpoint(endpointType="iot:Data-ATS")
     with pytest.raises(ClientError):
         other.iot.describe_thing(thingName="none")
     theirs = other.iot.register_certificate_without_ca(certificatePem=leaf())["certificateId"]

@@ -36,6 +36,7 @@ ACCOUNT = {
     "ListCheckFindings",
     "ListProvisioningRuns",
     "ListRotations",
+    "ListSightings",
     "RegisterCertificates",
     "ReplayPolicy",
     "RetryProvisioningRun",

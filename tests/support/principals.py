@@ -33,6 +33,7 @@ from handfast.core.identity.records import (
 from handfast.errors import StoreUnavailable
 from handfast.ports import Change, ChangeKind
 from handfast.seam import ConnectRequest, ListenerKind, TLSFacts
+from handfast.services.endpoints import EndpointService
 from handfast.services.principals import Key, PrincipalCache
 from handfast.services.recording import Recorder
 from handfast.services.refusals import RefusalLog
@@ -273,6 +274,9 @@ class FakeEndpoints:
 
     def resolve_sni(self, name: str) -> Scope | None:
         return {self.endpoint_name(scope): scope for scope in self.prefixes}.get(name)
+
+    def service_of(self, name: str) -> EndpointService | None:
+        return EndpointService.DATA if self.resolve_sni(name) is not None else None
 
     def all(self) -> list[EndpointRecord]:
         return [EndpointRecord(scope=scope, prefix=prefix) for scope, prefix in self.prefixes.items()]

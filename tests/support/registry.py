@@ -43,6 +43,7 @@ from handfast.core.identity.records import (
     ThingRecord,
 )
 from handfast.core.identity.refusal import Refusal
+from handfast.core.identity.sightings import Sighting, Trait
 from handfast.core.provisioning.inputs import Bucket
 from handfast.core.provisioning.records import ProvisioningTemplateRecord, TemplateName, TemplateType
 from handfast.errors import CertificateInputError
@@ -370,6 +371,14 @@ def registration_tasks(
     return RegistrationTasks(store, things, gate, registry.commit, entropy, clock, inputs, files, links)
 
 
+class NoSightings:
+    """Nobody was seen."""
+
+    async def page(self, scope: Scope, trait: Trait, limit: int, after: str = "") -> list[Sighting]:
+        del scope, trait, limit, after
+        return []
+
+
 class NoSessions:
     """`seam.Farewells` where nobody is connected."""
 
@@ -429,5 +438,6 @@ async def make_plane(
         Revocations(registry.certificates, NoSessions(), PrometheusMeter()),
         domains.certificates,
         no_rollover,
+        NoSightings(),
     )
     return Plane(store, registry, accounts, endpoints, refusals, notified, regions, handlers)

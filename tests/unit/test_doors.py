@@ -15,6 +15,7 @@ from handfast.core.identity.ids import AccountId, CertificateId, Scope
 from handfast.core.identity.refusal import ReasonCode
 from handfast.doors import Doors, NamedEndpoint
 from handfast.seam import ListenerKind, TLSFacts
+from handfast.services.endpoints import EndpointService
 from handfast.telemetry.metrics import PrometheusMeter
 from handfast.tls.serving import Decider, Serving
 from handfast.tls.transport import TLSTransport
@@ -31,6 +32,9 @@ SOMEBODY = Device(b"", CertificateId(""))
 class Directory:
     def resolve_sni(self, name: str) -> Scope | None:
         return ENDPOINTS.get(name.lower())
+
+    def service_of(self, name: str) -> EndpointService | None:
+        return EndpointService.DATA if name.lower() in ENDPOINTS else None
 
 
 def doors(meter: PrometheusMeter, chosen: list[str], deciders: Sequence[Decider] = ()) -> Doors:

@@ -111,10 +111,13 @@ COMPOSITION = frozenset(
         "first_connections",
         "front",
         "hooking",
+        "legacy_endpoint",
         "listeners",
         "http_server",
         "pki",
         "rehearsing",
+        "refusal_reports",
+        "sighting_record",
         "verifier",
         "websocket_door",
     }

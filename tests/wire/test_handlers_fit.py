@@ -24,7 +24,7 @@ NOTHING: Any = _Unbound()
 MOUNTED = {
     "iot": build_handlers(*[NOTHING] * 6),
     "iot-data": DataHandlers(NOTHING).handlers(),
-    "handfast": build_handfast_handlers(*[NOTHING] * 14),
+    "handfast": build_handfast_handlers(*[NOTHING] * 15),
 }
 
 

@@ -394,7 +394,7 @@ def _nothing(_world: World) -> Members:
 
 def _new_account_has_no_endpoint(world: World) -> Members:
     world.endpoints._prefixes.clear()  # as in a process that has just started, before anyone asked
-    return {}
+    return {"endpointType": "iot:Data-ATS"}
 
 
 GOOD: dict[str, Callable[[World], Members]] = {

@@ -76,6 +76,7 @@ def in_words(refusal: dict[str, Any]) -> str:
         f"(trace {printable(str(refusal.get('traceId', '')))})"
     ]
     reasons = refusal.get("reasons", [])
+    what_to_do = "What to do first" if len(reasons) > 1 else "What to do"
     for number, reason in enumerate(reasons, 1):
         mark = f"{number}. " if len(reasons) > 1 else ""
         said = reason.get("explanation") or reason.get("detail") or reason.get("code", "")
@@ -83,7 +84,8 @@ def in_words(refusal: dict[str, Any]) -> str:
         if reason.get("explanation") and reason.get("detail") and reason["detail"] not in reason["explanation"]:
             lines.append(f"     {printable(str(reason['detail']))}")
         if reason.get("fix"):
-            lines.append(f"     What to do: {printable(str(reason['fix']))}")
+            lines.append(f"     {what_to_do}: {printable(str(reason['fix']))}")
+            what_to_do = "What to do"
     facts = [(label, refusal[key]) for key, label in _FACTS if refusal.get(key)]
     told = {str(value) for _, value in facts}
     more = sorted((refusal.get("facts") or {}).items())

@@ -12,6 +12,8 @@ from handfast.cli.screens import hosts_line
 from handfast.errors import ConfigurationError
 from handfast.printable import printable
 
+_NAMES = ("endpointAddress", "credentialEndpointAddress", "jobsEndpointAddress", "legacyEndpointAddress")
+
 
 @calls_server(operator=True, region=False)
 def hosts(call: Call) -> None:
@@ -27,8 +29,7 @@ def hosts(call: Call) -> None:
     rows = [
         {
             "address": address,
-            "names": [e[key] for key in ("endpointAddress", "credentialEndpointAddress") if key in e]
-            + e.get("domainNames", []),
+            "names": [e[key] for key in _NAMES if key in e] + e.get("domainNames", []),
             "accountId": e.get("accountId"),
             "region": e.get("region"),
             "resolves": resolves(e["endpointAddress"]),

@@ -45,6 +45,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("doctor", "handfast.cli.doctor", "doctor"),
     Command("explain", "handfast.cli.explain", "explain"),
     Command("audit", "handfast.cli.audit", "audit_app"),
+    Command("endpoint", "handfast.cli.endpoint", "endpoint_app"),
     Command("hosts", "handfast.cli.hosts", "hosts"),
     Command("coverage", "handfast.cli.coverage", "coverage"),
     Command("trust", "handfast.cli.trust", "trust_app"),

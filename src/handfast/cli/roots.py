@@ -56,6 +56,7 @@ class Act(StrEnum):
     NEXT_RSA = "next-rsa"
     NEXT_ECDSA = "next-ecdsa"
     CRL = "crl"
+    INTERMEDIATE_LEGACY = "intermediate-legacy"
     CROSS = "cross"
     LEGACY = "legacy"
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from handfast.control.context import Handler, Result, cause_of, scope_of
+from handfast.control.context import Handler, Result, cause_of, present, scope_of
 from handfast.core.identity.caller import Caller
+from handfast.core.identity.ids import Scope
 from handfast.errors import InvalidRequestError
-from handfast.services.endpoints import EndpointDirectory
-
-DATA_ATS = "iot:Data-ATS"
-CREDENTIAL_PROVIDER = "iot:CredentialProvider"
-_REFUSED = {
-    "iot:Data": "its certificate would chain to a root that no client trusts any more; use iot:Data-ATS",
-    "iot:Jobs": "jobs use the data endpoint; use iot:Data-ATS",
-}
+from handfast.services.endpoints import EndpointDirectory, EndpointService
 
 EnsureRegion = Callable[[str], Awaitable[None]]
 """The region's server leaves exist and are served when it returns."""
+
+_RETIRED = (
+    "iot:Data, also where no endpointType is given, is retired: its certificate would chain to a root that clients "
+    "trust no more. Ask for iot:Data-ATS"
+)
 
 
 class EndpointHandlers:
@@ -31,32 +30,41 @@ class EndpointHandlers:
 
     async def describe_endpoint(self, ctx: Caller, *, endpoint_type: str | None = None) -> Result:
         scope = scope_of(ctx)
-        endpoint_type = _spelled(endpoint_type)
-        if endpoint_type in _REFUSED:
-            raise InvalidRequestError(f"Endpoint type {endpoint_type} is not served: {_REFUSED[endpoint_type]}")
-        if endpoint_type not in (None, DATA_ATS, CREDENTIAL_PROVIDER):
-            raise InvalidRequestError(f"endpointType must be {DATA_ATS} or {CREDENTIAL_PROVIDER}")
-        name = await self._endpoints.ensure(scope, cause_of(ctx, "DescribeEndpoint"))
+        service = self._service(_spelled(endpoint_type))
+        await self._endpoints.ensure(scope, cause_of(ctx, "DescribeEndpoint"))
         await self._ensure_region(scope.region)
-        if endpoint_type == CREDENTIAL_PROVIDER:
-            name = self._endpoints.credentials_name(scope)
-        return {"endpoint_address": name}
+        return {"endpoint_address": self._endpoints.name(scope, service)}
+
+    def _service(self, endpoint_type: str | None) -> EndpointService:
+        wanted = EndpointService.LEGACY_DATA if endpoint_type is None else endpoint_type
+        served = self._endpoints.services
+        if wanted == EndpointService.LEGACY_DATA and wanted not in served:
+            raise InvalidRequestError(_RETIRED)
+        if wanted not in served:
+            raise InvalidRequestError(f"There is no such endpointType here: expected one of {', '.join(served)}")
+        return EndpointService(wanted)
 
     async def list_endpoints(self, ctx: Caller) -> Result:
         """The endpoints of the caller's account; of all accounts for the operator."""
         return {
             "endpoints": [
-                {
-                    "account_id": record.scope.account,
-                    "region": record.scope.region,
-                    "endpoint_address": self._endpoints.endpoint_name(record.scope),
-                    "credential_endpoint_address": self._endpoints.credentials_name(record.scope),
-                    "domain_names": self._endpoints.further_names(record.scope),
-                }
+                self._listed(record.scope)
                 for record in self._endpoints.all()
                 if ctx.is_operator or record.scope.account == ctx.account_id
             ]
         }
+
+    def _listed(self, scope: Scope) -> Result:
+        names = {service: self._endpoints.name(scope, service) for service in self._endpoints.services}
+        return present(
+            account_id=scope.account,
+            region=scope.region,
+            endpoint_address=names[EndpointService.DATA],
+            credential_endpoint_address=names[EndpointService.CREDENTIALS],
+            jobs_endpoint_address=names[EndpointService.JOBS],
+            legacy_endpoint_address=names.get(EndpointService.LEGACY_DATA),
+            domain_names=self._endpoints.further_names(scope),
+        )
 
 
 def _spelled(endpoint_type: str | None) -> str | None:

@@ -9,7 +9,7 @@ from handfast.control.context import Handler, Result, present
 from handfast.core.identity.caller import Caller
 from handfast.core.identity.ids import AccountId
 from handfast.core.identity.refusal import Refusal
-from handfast.services.explanations import explain
+from handfast.services.explanations import aws_log_reason, explain
 
 DEFAULT_LIMIT = 20
 LIMIT_MAX = 250
@@ -52,8 +52,10 @@ def _refusal(refusal: Refusal) -> Result:
                 fix=explanation.fix,
                 aws_log_reason=explanation.aws_log_reason,
             )
-            for reason, explanation in zip(refusal.reasons, explain(refusal), strict=True)
+            for reason, explanation in explain(refusal)
         ],
+        decisive_reason=refusal.reasons[0].code.value if refusal.reasons else None,
+        aws_log_reason=aws_log_reason(refusal),
         address=refusal.address,
         account_id=refusal.account,
         region=refusal.region,

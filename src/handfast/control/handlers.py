@@ -30,6 +30,7 @@ from handfast.control.revocation import RevocationHandlers
 from handfast.control.roots import RootHandlers
 from handfast.control.rotations import RotationHandlers
 from handfast.control.server_certificates import ServerCertificateHandlers
+from handfast.control.sightings import SightingHandlers, Sightings
 from handfast.control.tags import TagHandlers
 from handfast.control.thing_groups import ThingGroupHandlers
 from handfast.control.thing_registration import ThingRegistrationHandlers
@@ -103,6 +104,7 @@ def build_handfast_handlers(
     revocations: Revocations,
     server_certificates: ServerCertificates,
     rollover: Rollover,
+    sightings: Sightings,
 ) -> dict[str, Handler]:
     """The operations of /handfast/v1. Those on accounts and keys need the operator's key."""
     handlers = (
@@ -123,5 +125,6 @@ def build_handfast_handlers(
         | RevocationHandlers(revocations).handlers
         | ServerCertificateHandlers(server_certificates).handlers
         | RootHandlers(rollover).handlers
+        | SightingHandlers(sightings).handlers
     )
     return {name: answering(handler) for name, handler in handlers.items()}

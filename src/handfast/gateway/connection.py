@@ -456,7 +456,6 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         self.verdict = verdict
         if isinstance(verdict, Admitted):
             self.admitted = verdict
-            self.facts.offered = {}
             self.gateway.joined(self, verdict)
         if self.state == JUDGING:
             opening.open_connection(self)
@@ -559,9 +558,10 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         """End the connection from our side; MQTT 5 is told why, once it is connected."""
         self.close(answers.goodbye(self, reason), disconnect_reason)
 
-    def refuse_connect(self, trace_id: str) -> None:
-        """Answer a refusal of the verdict: the same for every reason, at most the trace id is told."""
-        self.close(answers.refusal(self, trace_id, Code.NOT_AUTHORIZED, 5), "AUTH_ERROR")
+    def refuse_connect(self, trace_id: str, *, unsupported_version: bool = False) -> None:
+        """Answer a refusal of the verdict: the same for every reason but one, at most the trace id is told."""
+        code = Code.UNSUPPORTED_PROTOCOL_VERSION if unsupported_version else Code.NOT_AUTHORIZED
+        self.close(answers.refusal(self, trace_id, code, 5), "AUTH_ERROR")
 
     def throttle_connect(self, trace_id: str) -> None:
         """Answer a CONNECT that came too soon after another one with its client id."""

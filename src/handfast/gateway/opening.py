@@ -52,7 +52,7 @@ def open_connection(connection: MQTTConnection) -> None:
         return
     answer = gateway.ask_connect(connection, verdict, request)
     if isinstance(answer, Refused):
-        connection.refuse_connect(answer.trace_id)
+        connection.refuse_connect(answer.trace_id, unsupported_version=answer.unsupported_version)
         return
     # Only now: a certificate that may not use the client id cannot keep others from it.
     if not gateway.may_connect(verdict.scope, connection.client_id):

@@ -56,6 +56,7 @@ class RequestDesk:
             wanted=wanted,
             payload=packet.payload,
             waiting=lambda: connection.state == OPEN,
+            facts=connection.facts,
         )
         # MQTT 5 §4.10: Correlation Data tells the requester which request this answers. As on AWS IoT, the reply's
         # topic is fixed: a Response Topic is not followed, or a device could have replies sent to others' topics.

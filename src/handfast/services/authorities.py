@@ -416,6 +416,7 @@ class ServerAuthority:
             f"*.iot.{region}.{self._domain}",
             f"iot.{region}.{self._domain}",
             f"*.credentials.iot.{region}.{self._domain}",
+            f"*.jobs.iot.{region}.{self._domain}",
         )
         return tuple(dict.fromkeys((*own, *LOCAL_NAMES, *self._server_names)))
 

@@ -79,6 +79,7 @@ RULES: tuple[Rule, ...] = (
     _rule(Kind.DATABASE, r"sessions\.db", "retained messages"),
     _rule(Kind.DATABASE, r"refusals\.db", "the record of refusals"),
     _rule(Kind.DATABASE, r"observations\.db", "what was observed of connections, for handfast check"),
+    _rule(Kind.DATABASE, r"sightings\.db", "who came to the legacy endpoint, and who offers which key exchange"),
     _rule(Kind.DATABASE, r"decisions\.db", "the record of what policies decided"),
 )
 REQUIRED = ("handfast.json", REGISTRY)

@@ -15,9 +15,9 @@ _RULE_REASONS = {
     "validity_expired": ReasonCode.CERTIFICATE_EXPIRED,
     "validity_order": ReasonCode.CERTIFICATE_EXPIRED,
     "extension_critical": ReasonCode.CERTIFICATE_EXTENSION_REFUSED,
-    "extension_ca": ReasonCode.CERTIFICATE_EXTENSION_REFUSED,
-    "extension_key_usage": ReasonCode.CERTIFICATE_EXTENSION_REFUSED,
-    "extension_purpose": ReasonCode.CERTIFICATE_EXTENSION_REFUSED,
+    "extension_ca": ReasonCode.CERTIFICATE_PURPOSE_REFUSED,
+    "extension_key_usage": ReasonCode.CERTIFICATE_PURPOSE_REFUSED,
+    "extension_purpose": ReasonCode.CERTIFICATE_PURPOSE_REFUSED,
 }
 _RSASSA_PSS = bytes.fromhex("06092a864886f70d01010a")
 """The OBJECT IDENTIFIER id-RSASSA-PSS; it names a key or a signature."""

@@ -17,11 +17,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from handfast.core.pki import profile as profiles
+from handfast.core.pki.chain import signed_by
 from handfast.core.pki.issue import SERIAL_BYTES, SigningKey, Ticket, prepare, prepare_device, sign
 from handfast.core.pki.pem import encode_certificate, read_request
 from handfast.errors import ConfigurationError
 from handfast.ports import Clock, Entropy
 from handfast.services.pki_folder import KeyFolder, PkiFolder, holds
+
+_LONGEST_CLAIM = profiles.CLAIM_LIFETIME + profiles.PROVISIONING_CLAIM.backdate
 
 
 class DeviceKeys(Protocol):
@@ -82,6 +85,16 @@ class DeviceIssuer:
     def certificate(self) -> x509.Certificate:
         """The issuer's own certificate; in no trust bundle."""
         return self._certificate
+
+    def issued_claim(self, der: bytes) -> bool:
+        """Whether this issuer made the certificate as a provisioning claim, whatever became of it since."""
+        try:
+            certificate = x509.load_der_x509_certificate(der)
+            life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+            # Dates first: a signature is verified of those alone that could be one.
+            return life <= _LONGEST_CLAIM and signed_by(certificate, self._certificate)
+        except Exception:  # whatever the parser finds wrong with a peer's certificate: nobody here made it
+            return False
 
     async def create_keys_and_certificate(self) -> IssuedKeys:
         """

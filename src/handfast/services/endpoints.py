@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 
 from handfast.core.identity.ids import Scope
 from handfast.core.identity.records import EndpointRecord
@@ -17,6 +18,23 @@ REGIONS_MAX = 64
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 _REGION = re.compile(r"[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _ATTEMPTS = 8
+
+
+class EndpointService(StrEnum):
+    """What the endpoints of one account and region are for, by AWS's `endpointType`."""
+
+    DATA = "iot:Data-ATS"
+    CREDENTIALS = "iot:CredentialProvider"
+    JOBS = "iot:Jobs"
+    LEGACY_DATA = "iot:Data"
+
+
+_PATTERNS = {
+    EndpointService.DATA: "{prefix}-ats.iot.{region}.{domain}",
+    EndpointService.CREDENTIALS: "{prefix}.credentials.iot.{region}.{domain}",
+    EndpointService.JOBS: "{prefix}.jobs.iot.{region}.{domain}",
+    EndpointService.LEGACY_DATA: "{prefix}.iot.{region}.{domain}",
+}
 
 
 def check_region(region: str) -> str:
@@ -43,13 +61,16 @@ class EndpointDirectory:
     taken away, so what was found once stays true.
     """
 
-    def __init__(self, store: Store, entropy: Entropy, domain: str, notify: Notify) -> None:
+    def __init__(self, store: Store, entropy: Entropy, domain: str, notify: Notify, *, legacy: bool = False) -> None:
+        """`legacy`: every scope has a legacy endpoint (iot:Data) too; without it that name is nobody's."""
         self._store = store
         self._entropy = entropy
         self._domain = domain.lower()
         self._commit = Committer(notify)
         self._prefixes: dict[Scope, str] = {}
-        self._scopes: dict[str, Scope] = {}  # by full name, data and credentials form
+        self._names: dict[str, tuple[Scope, EndpointService]] = {}
+        self.services = tuple(each for each in EndpointService if legacy or each is not EndpointService.LEGACY_DATA)
+        """What is given out names."""
         self._further: Callable[[str], Scope | None] = lambda _: None
         self.further_names: Callable[[Scope], list[str]] = lambda _: []
         """Names of a scope besides its endpoint's, sorted."""
@@ -97,7 +118,7 @@ class EndpointDirectory:
 
     def endpoint_name(self, scope: Scope) -> str:
         """`{prefix}-ats.iot.{region}.{domain}`; KeyError before `ensure`."""
-        return f"{self._prefixes[scope]}-ats.iot.{scope.region}.{self._domain}"
+        return self.name(scope, EndpointService.DATA)
 
     def name_called(self, scope: Scope, sni: str | None) -> str:
         """What a client calls the scope: the server name that it sent where that leads there, else its endpoint."""
@@ -105,9 +126,10 @@ class EndpointDirectory:
             return sni.lower()
         return self.endpoint_name(scope)
 
-    def credentials_name(self, scope: Scope) -> str:
-        """`{prefix}.credentials.iot.{region}.{domain}`; KeyError before `ensure`."""
-        return f"{self._prefixes[scope]}.credentials.iot.{scope.region}.{self._domain}"
+    def name(self, scope: Scope, service: EndpointService) -> str:
+        """The name that the service has in the scope; KeyError before `ensure`."""
+        pattern = _PATTERNS[service]
+        return pattern.format(prefix=self._prefixes[scope], region=scope.region, domain=self._domain)
 
     def resolve_sni(self, name: str) -> Scope | None:
         """The scope whose endpoint or domain the name is, in any case of letters; None for any other name."""
@@ -115,11 +137,17 @@ class EndpointDirectory:
         if not name.isascii():
             return None
         folded = name.lower()
-        return self._scopes.get(folded) or self._further(folded)
+        found = self._names.get(folded)
+        return self._further(folded) if found is None else found[0]
 
     def is_endpoint(self, name: str) -> bool:
         """Whether it is the name of an endpoint, of whatever account, in lower case."""
-        return name in self._scopes
+        return name in self._names
+
+    def service_of(self, name: str) -> EndpointService | None:
+        """What the endpoint of that name is for, in any case of letters; None for any other name."""
+        found = self._names.get(name.lower()) if name.isascii() else None
+        return None if found is None else found[1]
 
     def regions(self) -> frozenset[str]:
         """The regions that have endpoints."""
@@ -131,5 +159,5 @@ class EndpointDirectory:
 
     def _add(self, record: EndpointRecord) -> None:
         self._prefixes[record.scope] = record.prefix
-        self._scopes[self.endpoint_name(record.scope)] = record.scope
-        self._scopes[self.credentials_name(record.scope)] = record.scope
+        for service in self.services:
+            self._names[self.name(record.scope, service)] = (record.scope, service)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from handfast.core.identity.refusal import ReasonCode, Refusal
+from handfast.core.identity.refusal import Reason, ReasonCode, Refusal
 
 
 class Explanation(NamedTuple):
@@ -40,6 +40,8 @@ AWS_LOG_REASON: dict[ReasonCode, str] = {
     ReasonCode.CERTIFICATE_KEY_REFUSED: "NOT_AUTHENTICATED",
     ReasonCode.CERTIFICATE_SIGNATURE_REFUSED: "NOT_AUTHENTICATED",
     ReasonCode.CERTIFICATE_EXTENSION_REFUSED: "NOT_AUTHENTICATED",
+    ReasonCode.CERTIFICATE_PURPOSE_REFUSED: "NOT_AUTHENTICATED",
+    ReasonCode.PROVISIONING_CLAIM_ENDED: "DEVICE_CERTIFICATE_NOT_REGISTERED",
     ReasonCode.NO_POLICY_ATTACHED: "AUTHORIZATION_FAILURE",
     ReasonCode.EXPLICIT_DENY: "AUTHORIZATION_FAILURE",
     ReasonCode.IMPLICIT_DENY: "AUTHORIZATION_FAILURE",
@@ -178,6 +180,12 @@ _TEXTS: dict[ReasonCode, tuple[str, str]] = {
         "Connect as its authenticationType and applicationProtocol say (`aws iot describe-domain-configuration`): the "
         "detail names both.",
     ),
+    _CODES.ENDPOINT_SERVICE_NOT_BUILT: (
+        "The endpoint that the client asked for belongs to a service that handfast does not have; the detail says "
+        "which.",
+        "For MQTT and publishing over HTTPS connect to the endpoint that `aws iot describe-endpoint --endpoint-type "
+        "iot:Data-ATS` prints.",
+    ),
     # --- certificate
     _CODES.CERTIFICATE_NOT_REGISTERED: (
         "The certificate is not registered in the account and region that the client connected to.",
@@ -224,6 +232,17 @@ _TEXTS: dict[ReasonCode, tuple[str, str]] = {
         "The certificate has a critical extension that is not evaluated here, which forbids using it.",
         "Issue it again without that extension, or with the extension not critical.",
     ),
+    _CODES.CERTIFICATE_PURPOSE_REFUSED: (
+        "Whoever issued the certificate did not mean it for a device that authenticates itself with it; the detail "
+        "names the extension that says so.",
+        "Issue it again as a device's: no CA (basicConstraints CA:FALSE, or none), keyUsage with digitalSignature and "
+        "extendedKeyUsage with clientAuth, or without these extensions.",
+    ),
+    _CODES.PROVISIONING_CLAIM_ENDED: (
+        "The certificate was a claim of CreateProvisioningClaim, and the claim is over.",
+        "Let the trusted user make a new claim (`aws iot create-provisioning-claim --template-name NAME`) and "
+        "provision the device with it within five minutes; the template has to be enabled meanwhile.",
+    ),
     # --- first connections
     _CODES.CERTIFICATE_JUST_REGISTERED: (
         "The certificate was registered (PENDING_ACTIVATION) at this connection, because a registered CA that "
@@ -260,8 +279,9 @@ _TEXTS: dict[ReasonCode, tuple[str, str]] = {
     ),
     _CODES.CA_DOES_NOT_REGISTER: (
         "A registered CA signed the certificate, but the CA does not register devices by itself at the moment.",
-        "If it should: `aws iot update-ca-certificate --certificate-id CA_CERTIFICATE_ID --new-status ACTIVE "
-        "--new-auto-registration-status ENABLE`.",
+        "If it should: `aws iot update-ca-certificate --certificate-id {subject} --new-status ACTIVE "
+        "--new-auto-registration-status ENABLE`, then let the device connect again. Else register this certificate "
+        "alone: `aws iot register-certificate --certificate-pem file://certificate.pem --set-as-active`.",
     ),
     _CODES.CA_DOES_NOT_VOUCH: (
         "No registered CA may vouch for the certificate, although one bears the name of its issuer; the detail says "
@@ -282,6 +302,11 @@ _TEXTS: dict[ReasonCode, tuple[str, str]] = {
     _CODES.UNSUPPORTED_PROTOCOL_VERSION: (
         "The client speaks a version of MQTT that is not supported.",
         "Use MQTT 3.1.1 (protocol level 4) or MQTT 5.",
+    ),
+    _CODES.MQTT5_AT_LEGACY_ENDPOINT: (
+        "The client speaks MQTT 5 at the legacy endpoint (iot:Data), which serves MQTT 3.1.1 alone, as AWS IoT's did.",
+        "Move the device to the endpoint that `aws iot describe-endpoint --endpoint-type iot:Data-ATS` prints, with a "
+        "root of it in its trust store; or let it speak MQTT 3.1.1 for as long as it stays.",
     ),
     _CODES.CONNECT_TIMEOUT: (
         "The client finished TLS but sent no CONNECT packet in time.",
@@ -358,16 +383,55 @@ _TEXTS: dict[ReasonCode, tuple[str, str]] = {
 }
 
 
-def explain(refusal: Refusal) -> list[Explanation]:
-    """Every reason of the refusal in plain words, the decisive one first."""
-    return [explain_code(reason.code, refusal) for reason in refusal.reasons]
+_WRONG_PLACE, _NEW_CERTIFICATE, _AT_FIRST_CONNECTION, _AS_FOUND, _REGISTER = range(5)
+_FIX_ORDER: dict[ReasonCode, int] = {
+    # Whoever connects to the wrong place learns nothing about the right one.
+    _CODES.ACCOUNT_DISABLED: _WRONG_PLACE,
+    _CODES.ENDPOINT_UNKNOWN: _WRONG_PLACE,
+    _CODES.ENDPOINT_OF_ANOTHER_ACCOUNT: _WRONG_PLACE,
+    _CODES.ENDPOINT_SERVICE_NOT_BUILT: _WRONG_PLACE,
+    _CODES.SNI_REQUIRED: _WRONG_PLACE,
+    _CODES.ACCOUNT_AMBIGUOUS: _WRONG_PLACE,
+    # No status and no registration helps a certificate that can never be used.
+    _CODES.CERTIFICATE_REVOKED: _NEW_CERTIFICATE,
+    _CODES.CERTIFICATE_EXPIRED: _NEW_CERTIFICATE,
+    _CODES.CERTIFICATE_KEY_REFUSED: _NEW_CERTIFICATE,
+    _CODES.CERTIFICATE_SIGNATURE_REFUSED: _NEW_CERTIFICATE,
+    _CODES.CERTIFICATE_EXTENSION_REFUSED: _NEW_CERTIFICATE,
+    _CODES.CERTIFICATE_PURPOSE_REFUSED: _NEW_CERTIFICATE,
+    # What keeps a certificate from registering itself says more than that it is not registered.
+    _CODES.CA_DOES_NOT_REGISTER: _AT_FIRST_CONNECTION,
+    _CODES.CA_DOES_NOT_VOUCH: _AT_FIRST_CONNECTION,
+    _CODES.FIRST_CONNECTION_OVER_HTTPS: _AT_FIRST_CONNECTION,
+    _CODES.CERTIFICATE_TRANSFERRED: _AT_FIRST_CONNECTION,
+    _CODES.CERTIFICATE_NOT_REGISTERED: _REGISTER,
+}
 
 
-def explain_code(code: ReasonCode, refusal: Refusal) -> Explanation:
-    """The words for `code` with the refusal's certificate, account and region put into the commands."""
+def fix_order(reason: Reason) -> int:
+    """Sorts reasons by what to put right first; the sort has to be stable, since others are as they were found."""
+    if reason.code is ReasonCode.PROVISIONING_CLAIM_ENDED:
+        return -1  # a claim is no device's certificate: nothing else that is said about it matters
+    return _FIX_ORDER.get(reason.code, _AS_FOUND)
+
+
+def explain(refusal: Refusal) -> list[tuple[Reason, Explanation]]:
+    """Every reason of the refusal with its plain words, what is to be put right first in front."""
+    ordered = sorted(refusal.reasons, key=fix_order)
+    return [(reason, explain_code(reason.code, refusal, reason.subject)) for reason in ordered]
+
+
+def aws_log_reason(refusal: Refusal) -> str | None:
+    """The one reason that AWS IoT would log: of the first reason found that it has a word for."""
+    return next((AWS_LOG_REASON[reason.code] for reason in refusal.reasons if reason.code in AWS_LOG_REASON), None)
+
+
+def explain_code(code: ReasonCode, refusal: Refusal, subject: str = "") -> Explanation:
+    """The words for `code`; the refusal's certificate, account and region, and `subject`, are put into the commands."""
     what, fix = _TEXTS[code]
     for name, value in (
         ("{certificate_id}", refusal.certificate_id or "CERTIFICATE_ID"),
+        ("{subject}", subject or "CA_CERTIFICATE_ID"),
         ("{account}", refusal.account or "ACCOUNT"),
         ("{region}", refusal.region or "REGION"),
     ):

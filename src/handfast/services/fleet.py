@@ -207,7 +207,7 @@ class FleetProvisioning:
         self._recorder.record(
             Stage.PUBLISH,
             (Reason(ReasonCode.FLEET_REQUEST_REJECTED, f"{rejected.code}: {rejected}"),),
-            None,
+            request.facts,
             request.scope,
             certificate_id=request.certificate_id,
             address=request.address,

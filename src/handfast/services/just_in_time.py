@@ -204,7 +204,7 @@ class JustInTime:
             scope, certificate_id = awaiting.scope, awaiting.certificate_id
             ca = self._vouching.ca(scope, awaiting.ca_certificate_id)
             if ca is None:
-                return _Outcome((_conflict_reason("ca"),))
+                return _Outcome((_conflict_reason("ca", awaiting.ca_certificate_id),))
             # One that was not registered at the handshake is taken for that: the transaction finds out.
             known = await self._store.certificate(scope, certificate_id) if awaiting.registered else None
             if known is not None and not _waits(known, ca):
@@ -245,7 +245,7 @@ class JustInTime:
                 return _Outcome()  # somebody settled it while the template was being carried out
             run = await self._store.record_provisioning_run(run)
             if self._vouching.ca(ca.scope, ca.certificate_id) is None:
-                return _Outcome((_conflict_reason("ca"),))
+                return _Outcome((_conflict_reason("ca", ca.certificate_id),))
             self._announce_registered(ca, known)
         self._announce(
             ca.scope,
@@ -278,7 +278,7 @@ class JustInTime:
         except StoreConflict as conflict:
             if conflict.kind == "exists":
                 return _Outcome()  # registered on purpose in the meantime: the registry decides
-            return _Outcome((_conflict_reason(conflict.kind),))
+            return _Outcome((_conflict_reason(conflict.kind, ca.certificate_id),))
         self._count(ca)
         self._announce_registered(ca, record, first=True)
         return _Outcome((_just_registered(ca),))
@@ -361,6 +361,6 @@ def _just_registered(ca: CACertificateRecord) -> Reason:
     return Reason(ReasonCode.CERTIFICATE_JUST_REGISTERED, f"CA certificate {ca.certificate_id} signed it")
 
 
-def _conflict_reason(kind: str) -> Reason:
+def _conflict_reason(kind: str, ca_certificate_id: CertificateId) -> Reason:
     code, text = _CONFLICTS[kind]
-    return Reason(code, text)
+    return Reason(code, text, ca_certificate_id if kind == "ca" else "")

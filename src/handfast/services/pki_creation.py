@@ -39,6 +39,7 @@ from handfast.services.pki_folder import (
     OpenKeyFolder,
     PkiFolder,
     intermediate_name,
+    legacy_intermediate_name,
     sync_folder,
 )
 
@@ -167,6 +168,12 @@ class _Maker:
                 pointers=pointers_to(self._public_url, signer),
             )
             self._folder.write(name, [certificate])
+        name = intermediate_name("rsa", 1)
+        # The same key under the legacy root alone, so that --legacy-endpoint needs no root key later.
+        under_legacy = self._issue(
+            profiles.INTERMEDIATE, intermediate_subject("rsa", 1), keys[name], legacy, legacy_key
+        )
+        self._folder.write(legacy_intermediate_name(1), [under_legacy])
         if self._public_url is not None:
             for spec in ROOTS:
                 crl = root_crls.signed(roots[spec.file], keys[spec.file], self._now)

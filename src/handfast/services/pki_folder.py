@@ -9,6 +9,7 @@ The PKI in the data directory: what lies where, and how it is read and replaced.
     pki/intermediates/rsa-N.pem, rsa-N.key      the Nth RSA intermediate; the certificate is written last and counts
     pki/intermediates/ecdsa-N.pem, ecdsa-N.key  the same for P-256
     pki/serving.json                            which intermediate signs leaves; without it the newest does
+    pki/intermediates/legacy-N.pem              the Nth RSA intermediate again, signed by the legacy root alone
     pki/leaves/REGION-KIND.pem                  leaf and intermediate, replaced whole
     pki/leaves/REGION-KIND-ID.key               its key; ID is the start of the leaf's subjectKeyIdentifier
     pki/device-ca/issuer-1.pem, issuer-1.key    the device issuing CA: a trust domain of its own
@@ -294,6 +295,15 @@ class PkiFolder:
         requested = max(self._generations(kind, ".key"), default=0)
         return requested if requested > issued else None
 
+    def legacy_intermediate(self) -> Intermediate | None:
+        """The newest RSA intermediate that the legacy root signed too, as it signed it; None where it signed none."""
+        files = (self.path / "intermediates").glob("legacy-*.pem")
+        numbers = [file.stem.removeprefix("legacy-") for file in files]
+        newest = max((int(number) for number in numbers if number.isdecimal()), default=None)
+        if newest is None:
+            return None
+        return Intermediate("rsa", newest, self._one(legacy_intermediate_name(newest)))
+
     def device_issuer(self) -> x509.Certificate:
         """The device issuing CA's certificate."""
         return self._one("device-ca/issuer-1")
@@ -362,6 +372,11 @@ class PkiFolder:
 def intermediate_name(kind: ChainKind, generation: int) -> str:
     """The name of an intermediate's files."""
     return f"intermediates/{kind}-{generation}"
+
+
+def legacy_intermediate_name(generation: int) -> str:
+    """The name of the file with that RSA intermediate as the legacy root signed it; its key is the intermediate's."""
+    return f"intermediates/legacy-{generation}"
 
 
 def load_certificates(file: Path) -> list[x509.Certificate]:

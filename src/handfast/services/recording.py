@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from cryptography import x509
 
 from handfast.core.identity.ids import AccountId, CertificateId, Scope
 from handfast.core.identity.refusal import Reason, Refusal, Stage
-from handfast.core.pki import names
+from handfast.core.pki import keys, names
 from handfast.ports import Clock, RefusalSink
 from handfast.seam import TLSFacts
 
 MAX_TEXT_CHARACTERS = 512
 MAX_FACTS = 40
+MAX_REASONS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HalfOpen:
+    """What is known of a connection whose handshake did not come to its end. `offered` has the names of facts."""
+
+    listener: str
+    address: str
+    port: int
+    sni: str | None = None
+    alpn: str | None = None
+    certificate_der: bytes = b""
+    offered: Mapping[str, str] = field(default_factory=dict)
 
 
 def _bounded(text: str, limit: int = MAX_TEXT_CHARACTERS) -> str:
     return text if len(text) <= limit else text[:limit] + "…"
+
+
+def _bounded_or_none(text: str | None, limit: int = MAX_TEXT_CHARACTERS) -> str | None:
+    return None if text is None else _bounded(text, limit)
+
+
+def _bounded_reasons(reasons: tuple[Reason, ...]) -> tuple[Reason, ...]:
+    return tuple(Reason(each.code, _bounded(each.detail), each.subject) for each in reasons[:MAX_REASONS])
+
+
+def _bounded_facts(about: Mapping[str, str]) -> dict[str, str]:
+    return {_bounded(name, 64): _bounded(value) for name, value in itertools.islice(about.items(), MAX_FACTS)}
 
 
 class Recorder:
@@ -34,6 +63,33 @@ class Recorder:
     def worth_examining(self, address: str) -> bool:
         """False while refusals from `address` are only counted: nobody would read what an examination finds."""
         return not self._sink.suppressing(address)
+
+    def record_handshake(self, reasons: tuple[Reason, ...], failed: HalfOpen) -> str:
+        """A handshake that failed, which belongs to no account; the trace id."""
+        trace = self._sink.trace_id()
+        about: dict[str, str] = {}
+        serial = None
+        if not self._sink.suppressing(failed.address):
+            about = {"listener": failed.listener, "peer_port": str(failed.port)}
+            if failed.certificate_der:
+                serial = _add_certificate(about, failed.certificate_der)
+            about.update(failed.offered)
+        der = failed.certificate_der
+        self._sink.record(
+            Refusal(
+                trace_id=trace,
+                at=self._clock.now(),
+                stage=Stage.TLS,
+                reasons=_bounded_reasons(reasons),
+                address=_bounded(failed.address, 64),
+                sni=_bounded_or_none(failed.sni, 256),
+                alpn=_bounded_or_none(failed.alpn, 256),
+                certificate_id=hashlib.sha256(der).hexdigest() if der else None,
+                serial_number=serial,
+                facts=_bounded_facts(about),
+            )
+        )
+        return trace
 
     def record(
         self,
@@ -68,16 +124,16 @@ class Recorder:
                 trace_id=trace,
                 at=self._clock.now(),
                 stage=stage,
-                reasons=tuple(Reason(reason.code, _bounded(reason.detail)) for reason in reasons[:16]),
+                reasons=_bounded_reasons(reasons),
                 address=_bounded(source, 64),
                 account=scope.account if scope is not None else account,
                 region=scope.region if scope is not None else None,
-                sni=_bounded(facts.sni, 256) if facts is not None and facts.sni is not None else None,
-                alpn=_bounded(facts.alpn, 256) if facts is not None and facts.alpn is not None else None,
+                sni=_bounded_or_none(facts.sni, 256) if facts is not None else None,
+                alpn=_bounded_or_none(facts.alpn, 256) if facts is not None else None,
                 certificate_id=facts.certificate_id or None if facts is not None else certificate_id,
                 serial_number=serial,
-                client_id=_bounded(client_id, 256) if client_id is not None else None,
-                resource=_bounded(resource) if resource is not None else None,
+                client_id=_bounded_or_none(client_id, 256),
+                resource=_bounded_or_none(resource),
                 facts=about,
             )
         )
@@ -105,8 +161,7 @@ def _facts(facts: TLSFacts | None, details: Mapping[str, str] | None) -> tuple[d
             about[f"offered_{name}"] = value
     if details:
         about.update(details)
-    bounded = {_bounded(name, 64): _bounded(value) for name, value in list(about.items())[:MAX_FACTS]}
-    return bounded, serial
+    return _bounded_facts(about), serial
 
 
 def _add_certificate(about: dict[str, str], der: bytes) -> str | None:
@@ -116,6 +171,8 @@ def _add_certificate(about: dict[str, str], der: bytes) -> str | None:
         about["certificate_not_before"] = f"{certificate.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}"
         about["certificate_not_after"] = f"{certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
         about["certificate_serial"] = serial
+        about["certificate_key"] = keys.certificate_key_kind(certificate)
+        about["certificate_signature"] = keys.signature_name(certificate)
         about["certificate_subject"] = names.display(certificate.subject)
         about["certificate_issuer"] = names.display(certificate.issuer)
     except Exception as error:  # a device chooses what its certificate says; recording must not fail over it

@@ -4,18 +4,20 @@ The record of refusals: bounded in count, in bytes and in rate per address.
 Recording is an append; everything dear (parsing the certificate, writing to
 disk) is left out for what a flood would drop anyway, or done elsewhere. One
 address can fill a quarter of the record at most, so that a flood does not push
-everybody else's refusals out.
+everybody else's refusals out. What was only counted is told by summaries: one
+for each of the loudest addresses, one for all the others together.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import heapq
 import ipaddress
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from handfast.core.identity.ids import AccountId
@@ -34,6 +36,8 @@ PER_SECOND = 20.0
 BURST_OF_ALL = 5_000
 PER_SECOND_OF_ALL = 500.0
 MAX_ADDRESSES = 50_000
+MAX_SUMMARIES = 64
+"""Addresses with a summary of their own when all are told at once; a flood of many would fill the record with them."""
 MAX_CLIENT_ID_CHARACTERS = 256
 RECENT = 64
 """How far back `name_client` looks; more come between handshake and CONNECT only in a flood."""
@@ -62,6 +66,14 @@ class _Source:
         self.one_account = True
 
 
+class _Forgotten(NamedTuple):
+    """What was counted of addresses that are not told of singly."""
+
+    refusals: int = 0
+    addresses: int = 0
+    last: Refusal | None = None
+
+
 class _Kept(NamedTuple):
     refusal: Refusal
     bytes: int
@@ -82,12 +94,14 @@ class RefusalLog:
         burst: int = BURST,
         per_second: float = PER_SECOND,
         on_record: Callable[[Refusal], None] | None = None,
+        on_drop: Callable[[], None] | None = None,
     ) -> None:
         """
         Args:
             archive: Where refusals outlive the process; what it holds is known again from the start.
             burst, per_second: Of one address (an IPv6 network of 64 bits counts as one).
             on_record: Called with each refusal that is recorded, for a log line or a counter.
+            on_drop: Called for each one that is only counted.
         """
         self._clock = clock
         self._entropy = entropy
@@ -97,10 +111,13 @@ class RefusalLog:
         self._burst = burst
         self._per_second = per_second
         self._on_record = on_record
+        self._on_drop = on_drop
         self._kept: dict[int, _Kept] = {}
         self._bytes = 0
         self._number = 0
         self._sources: dict[str, _Source] = {}
+        self._suppressed: dict[str, _Source] = {}
+        self._forgotten = _Forgotten()
         self._all = Bucket(BURST_OF_ALL, PER_SECOND_OF_ALL, clock.monotonic())
         self.dropped = 0
         """Refusals that were counted only, since the start."""
@@ -159,8 +176,7 @@ class RefusalLog:
         that AWS IoT logs; empty: any. With an account only what belongs to it; None, the
         operator, sees everything.
         """
-        for source in list(self._sources.values()):
-            self._tell_suppressed(source)
+        self.tell_suppressed()
         wanted = _Wanted(text.strip())
         found: list[Refusal] = []
         for kept in reversed(self._kept.values()):
@@ -176,13 +192,35 @@ class RefusalLog:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def tell_suppressed(self) -> None:
+        """What was only counted so far is in the record, as numbers; also asked for before the end of a process."""
+        loudest = heapq.nlargest(MAX_SUMMARIES, self._suppressed.items(), key=lambda item: item[1].suppressed)
+        for name, source in loudest:
+            self._tell_suppressed(name, source)
+        for name, source in list(self._suppressed.items()):
+            self._forget_suppressed(name, source)
+        forgotten, self._forgotten = self._forgotten, _Forgotten()
+        last = forgotten.last
+        if last is None:
+            return
+        text = (
+            f"{forgotten.refusals} more refusals of {forgotten.addresses} other addresses were counted and not "
+            "recorded; one of them was this"
+        )
+        facts = {"suppressed": str(forgotten.refusals), "addresses": str(forgotten.addresses)}
+        self._summarize(last, text, facts, address="", of_account=False)
+
     # --- keeping ----------------------------------------------------------------------------------------------
 
     def _record(self, refusal: Refusal) -> None:
-        source = self._source(source_of(refusal.address))
+        name = source_of(refusal.address)
+        source = self._source(name)
         now = self._clock.monotonic()
         if not source.bucket.available(now) or not self._all.available(now):
             self.dropped += 1
+            if self._on_drop is not None:
+                self._on_drop()
+            self._suppressed[name] = source
             if source.suppressed == 0:
                 source.first_suppressed_at = refusal.at
                 source.one_account = True
@@ -193,34 +231,46 @@ class RefusalLog:
             return
         source.bucket.take()
         self._all.take()
-        self._tell_suppressed(source)
+        self._tell_suppressed(name, source)
         self._keep(refusal)
         self._pass_on(refusal)
 
-    def _tell_suppressed(self, source: _Source) -> None:
+    def _tell_suppressed(self, name: str, source: _Source) -> None:
         """One entry says how many were only counted."""
         last = source.last_suppressed
         if last is None:
             return
         count, since = source.suppressed, source.first_suppressed_at or last.at
         source.suppressed, source.last_suppressed = 0, None
-        code = last.reasons[0].code
+        del self._suppressed[name]
         text = (
             f"{count} more refusals of this address since {since:%Y-%m-%dT%H:%M:%SZ} were counted and not recorded; "
             f"the last one was this"
         )
+        facts = {"suppressed": str(count)}
+        self._summarize(last, text, facts, address=last.address, of_account=source.one_account)
+
+    def _summarize(self, last: Refusal, text: str, facts: Mapping[str, str], *, address: str, of_account: bool) -> None:
         summary = Refusal(
             trace_id=self.trace_id(),
             at=last.at,
             stage=last.stage,
-            reasons=(Reason(code, text),),
-            address=last.address,
-            account=last.account if source.one_account else None,
-            region=last.region if source.one_account else None,
-            facts={"suppressed": str(count)},
+            reasons=(Reason(last.reasons[0].code, text),),
+            address=address,
+            account=last.account if of_account else None,
+            region=last.region if of_account else None,
+            facts=facts,
         )
         self._keep(summary)
         self._pass_on(summary)
+
+    def _forget_suppressed(self, name: str, source: _Source) -> None:
+        """What was counted of the address is counted with that of others."""
+        forgotten, last = self._forgotten, source.last_suppressed
+        if last is not None:
+            self._forgotten = _Forgotten(forgotten.refusals + source.suppressed, forgotten.addresses + 1, last)
+            source.suppressed, source.last_suppressed = 0, None
+            del self._suppressed[name]
 
     def _pass_on(self, refusal: Refusal) -> None:
         if self._archive is not None:
@@ -266,7 +316,7 @@ class RefusalLog:
         empty = [name for name, source in self._sources.items() if not source.numbers]
         idle = [name for name in empty if self._sources[name].bucket.full(now) and not self._sources[name].suppressed]
         for name in idle or empty[: MAX_ADDRESSES // 10]:
-            del self._sources[name]
+            self._forget_suppressed(name, self._sources.pop(name))
 
 
 class _Wanted:

@@ -11,6 +11,7 @@ The acts:
     intermediate-ecdsa   a new P-256 intermediate under root 3 (or 4)
     next-rsa             the same as intermediate-rsa, but it waits: nothing is served below it before `roots promote`
     next-ecdsa           the same for P-256
+    intermediate-legacy  the RSA intermediate in use again, under the legacy root alone, for --legacy-endpoint
     root                 a new root: its key is made and stays where the root keys are; signed by the root that it
                          follows, and by the legacy root where its key is there
     crl                  the list of revocations of every root whose key is there (`root_crls`)
@@ -45,7 +46,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from handfast.core.pki import chain as chains
 from handfast.core.pki import profile as profiles
-from handfast.core.pki.issue import VerifyingKey
+from handfast.core.pki.issue import SigningKey, VerifyingKey
 from handfast.core.pki.keys import request_refusals
 from handfast.core.pki.names import display
 from handfast.core.pki.pem import read_request
@@ -71,6 +72,7 @@ from handfast.services.pki_folder import (
     bundle_pem,
     holds,
     intermediate_name,
+    legacy_intermediate_name,
     load_certificates,
     publish_trust,
 )
@@ -85,7 +87,8 @@ INTERMEDIATES: Mapping[str, ChainKind] = {
     "intermediate-ecdsa": "ecdsa",
 }
 """The acts that make an intermediate; one that waits or one that is served at once."""
-ACTS = (*INTERMEDIATES, "root", "crl", "cross", "legacy")
+UNDER_LEGACY = "intermediate-legacy"
+ACTS = (*INTERMEDIATES, UNDER_LEGACY, "root", "crl", "cross", "legacy")
 MAX_REQUEST_BYTES = 16384
 
 
@@ -113,6 +116,8 @@ class _Request:
 
     @property
     def kind(self) -> ChainKind:
+        if self.act == UNDER_LEGACY:
+            return "rsa"
         return INTERMEDIATES[self.act] if self.act in INTERMEDIATES else ROOT_KEYS[self.key]
 
     @property
@@ -182,20 +187,17 @@ def request(
             generation = folder.next_generation(kind)
             name = intermediate_name(kind, generation)
             private = online.signing_key(name) if online.has(name) else online.generate(name, LEAF_KEYS[kind])
-            csr = (
-                x509.CertificateSigningRequestBuilder()
-                .subject_name(intermediate_subject(kind, generation))
-                .sign(private, hashes.SHA256())
-            )
-            document |= {
-                "root": root,
-                "generation": generation,
-                "csr": csr.public_bytes(Encoding.PEM).decode("ascii"),
-            }
+            document |= {"root": root, "generation": generation, "csr": _csr(private, kind, generation)}
             if public_url is not None:
                 document["publicUrl"] = public_url
             identifier = _identifier(private.public_key())
             subject, signer = display(intermediate_subject(kind, generation)), f"root-ca-{root}"
+        elif act == UNDER_LEGACY:
+            current = folder.intermediate("rsa")
+            private = online.signing_key(current.name)
+            document |= {"generation": current.generation, "csr": _csr(private, "rsa", current.generation)}
+            identifier = _identifier(private.public_key())
+            subject = display(intermediate_subject("rsa", current.generation))
         elif act == "root":
             wanted = specs[-1]
             before = carrier(folder, wanted.kind)
@@ -366,6 +368,15 @@ def install(folder: PkiFolder, online: KeyFolder, trust_dir: Path, directory: Pa
     lists = root_crls.checked(folder, roots, directory, now)
     for name, file, _, end in lists:
         steps.append(Step(act="crl", file=file, subject=f"revocations of {name}", signer=name, not_after=end))
+    if UNDER_LEGACY in answers:
+        certificate = _only(answers[UNDER_LEGACY], UNDER_LEGACY)
+        current = folder.intermediate("rsa")
+        same = certificate.subject == current.certificate.subject and chains.same_key(certificate, current.certificate)
+        agree(chains.verify([certificate], [roots[LEGACY]], at=now), UNDER_LEGACY)
+        agree((), UNDER_LEGACY, same, "it is not the RSA intermediate in use: request it again")
+        agree((), UNDER_LEGACY, _is_intermediate(certificate), "it has not the profile of an intermediate")
+        steps.append(_step(UNDER_LEGACY, directory / f"{UNDER_LEGACY}{ANSWER_ENDING}", [certificate], LEGACY))
+        writes.append((legacy_intermediate_name(current.generation), [certificate]))
     for act, kind in INTERMEDIATES.items():
         if act not in answers:
             continue
@@ -429,11 +440,13 @@ def _read(file: Path) -> _Request:
         if not _is_number(root) or not _is_number(number) or number <= len(ROOTS) or kind_of_key not in (*ROOT_KEYS,):
             raise ConfigurationError(f"{file} lacks the number of the root, of the one before it, or its key's kind.")
         return _Request(act=act, root=root, number=number, key=str(kind_of_key))
-    if act not in (*INTERMEDIATES,):
+    if act not in (*INTERMEDIATES, UNDER_LEGACY):
         raise ConfigurationError(f"{file} asks for an act that is none of {', '.join(ACTS)}.")
-    kind = INTERMEDIATES[act]
+    kind: ChainKind = "rsa" if act == UNDER_LEGACY else INTERMEDIATES[act]
     generation, csr = document.get("generation"), document.get("csr")
-    if not _is_number(root) or any(spec.number == root and spec.kind != kind for spec in ROOTS):
+    if act == UNDER_LEGACY:
+        root = None
+    elif not _is_number(root) or any(spec.number == root and spec.kind != kind for spec in ROOTS):
         raise ConfigurationError(f"{file} names a root that cannot sign the {kind.upper()} intermediate.")
     if type(generation) is not int or not 1 <= generation <= 9999 or not isinstance(csr, str):
         raise ConfigurationError(f"{file} lacks its generation or its signing request.")
@@ -455,6 +468,11 @@ def _read(file: Path) -> _Request:
     except ValueError as error:
         raise ConfigurationError(f"{file} names no public URL: expected {error}.") from error
     return _Request(act=act, root=root, generation=generation, csr=parsed, public_url=public_url)
+
+
+def _csr(private: SigningKey, kind: ChainKind, generation: int) -> str:
+    request = x509.CertificateSigningRequestBuilder().subject_name(intermediate_subject(kind, generation))
+    return request.sign(private, hashes.SHA256()).public_bytes(Encoding.PEM).decode("ascii")
 
 
 def _is_number(value: object) -> TypeGuard[int]:

@@ -11,20 +11,29 @@ from __future__ import annotations
 import functools
 import ipaddress
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 from handfast.core.identity.ids import AccountId, CertificateId, Scope
-from handfast.core.identity.records import CertificateStatus, EndpointRecord
 from handfast.core.identity.refusal import Reason, ReasonCode, Stage
 from handfast.core.policy.actions import Action
 from handfast.ports import Clock, Store
 from handfast.seam import Admitted, Authorizer, Awaiting, ConnectRequest, Refused, TLSFacts
-from handfast.services.authorization import NO_DECISIONS, Decisions, PolicyAuthorizer
-from handfast.services.certificate_rules import broken_rules, instant, key_too_new, rule_reason
+from handfast.services.authorization import NO_DECISIONS, PolicyAuthorizer
+from handfast.services.certificate_rules import broken_rules, key_too_new, rule_reason
+from handfast.services.endpoints import EndpointService
 from handfast.services.principals import Key, Principal, PrincipalCache
 from handfast.services.recording import Recorder
+from handfast.services.standing import NOT_BUILT, claim_ended, legacy_mqtt5, not_built, standing
+from handfast.services.verdict_ports import (
+    Arrivals,
+    ConnectionDecisions,
+    Domains,
+    Endpoints,
+    FirstConnections,
+    Sightings,
+)
 
 log = logging.getLogger(__name__)
 
@@ -32,51 +41,6 @@ MAX_STAND_INS = 200_000
 MAX_SCOPES_SEARCHED = 256
 """Endpoints in which a certificate is looked for when it is not registered where it was presented."""
 _LOAD_ATTEMPTS = 3
-
-_STATUS_REASONS = {
-    CertificateStatus.INACTIVE: ReasonCode.CERTIFICATE_INACTIVE,
-    CertificateStatus.REGISTER_INACTIVE: ReasonCode.CERTIFICATE_INACTIVE,
-    CertificateStatus.REVOKED: ReasonCode.CERTIFICATE_REVOKED,
-    CertificateStatus.PENDING_TRANSFER: ReasonCode.CERTIFICATE_PENDING_TRANSFER,
-    CertificateStatus.PENDING_ACTIVATION: ReasonCode.CERTIFICATE_PENDING_ACTIVATION,
-}
-
-
-class Endpoints(Protocol):
-    """The endpoints of all accounts, in memory."""
-
-    def resolve_sni(self, name: str) -> Scope | None: ...
-    def endpoint_name(self, scope: Scope) -> str: ...  # KeyError: the scope has none
-    def all(self) -> Sequence[EndpointRecord]: ...
-
-
-class ConnectionDecisions(Decisions, Protocol):
-    """Told of decisions, and when a connection that remembered its own is gone (services.decisions)."""
-
-    def connection_ended(self, key: Key, client_id: str) -> None: ...
-
-
-class Domains(Protocol):
-    """The domain configurations of all accounts, in memory (services.domain_directory)."""
-
-    def refusal(self, name: str, facts: TLSFacts) -> Reason | None: ...
-
-
-class Arrivals(Protocol):
-    """Hears of certificates that are awaited (services.rotation_watch)."""
-
-    def awaits(self, key: Key) -> bool: ...
-    def arrived(self, key: Key, address: str) -> None: ...
-
-
-class FirstConnections(Protocol):
-    """What becomes of certificates that only a registered CA vouches for (services.just_in_time)."""
-
-    async def awaited(
-        self, scope: Scope, domain_name: str, facts: TLSFacts, principal: Principal | None
-    ) -> Awaiting | tuple[Reason, ...]: ...
-    async def why_not(self, scope: Scope, der: bytes) -> tuple[Reason, ...]: ...
-    async def settle(self, facts: TLSFacts, awaiting: Awaiting) -> tuple[Reason, ...]: ...
 
 
 class _AwaitedPublisher(PolicyAuthorizer):
@@ -154,6 +118,8 @@ class Verdict:
         arrivals: Arrivals | None = None,
         decisions: ConnectionDecisions | None = None,
         domains: Domains | None = None,
+        issued_claim: Callable[[bytes], bool] = lambda der: False,
+        sightings: Sightings | None = None,
     ) -> None:
         """
         Args:
@@ -165,6 +131,8 @@ class Verdict:
             arrivals: Told when a certificate that it awaits was let in.
             decisions: Told what policies decide; None: nothing is kept.
             domains: Say whether a connection may come by the name that it asks for; None: by every one.
+            issued_claim: Whether a certificate (DER) was made here by CreateProvisioningClaim.
+            sightings: Told who was let in; None: nobody keeps it.
         """
         self._store = store
         self._principals = principals
@@ -180,6 +148,8 @@ class Verdict:
         self._arrivals = arrivals
         self._decisions = decisions
         self._domains = domains
+        self._issued_claim = issued_claim
+        self._sightings = sightings
         # The DEFAULT registration of a certificate, or None for none; kept only for certificates that were admitted.
         self._defaults: dict[CertificateId, Scope | None] = {}
         self._registrations = 0
@@ -304,7 +274,9 @@ class Verdict:
         naming, name, scope = self._naming(facts)
         if scope is not None:
             objection = self._objection(name, facts)
-            return _Place(scope, name) if objection is None else _NotPlaced((objection,), scope)
+            if objection is not None:
+                return _NotPlaced((objection, *self._certificate_reasons(facts)), scope)
+            return _Place(scope, name)
         if naming is _Naming.UNKNOWN:
             return await self._unknown_endpoint(facts, name)
         defaults = await self._store.default_registrations(self._region, facts.certificate_id)
@@ -324,7 +296,10 @@ class Verdict:
         return await self._without_server_name(facts)
 
     def _objection(self, name: str, facts: TLSFacts) -> Reason | None:
-        """Why the domain configuration of the name lets no such connection in."""
+        """Why nobody is served at the endpoint of the name, or its domain configuration lets no such connection in."""
+        service = self._endpoints.service_of(name)
+        if service in NOT_BUILT:
+            return not_built(service)
         return None if self._domains is None else self._domains.refusal(name, facts)
 
     def _stand_in(self, facts: TLSFacts) -> Scope:
@@ -407,7 +382,12 @@ class Verdict:
             admitted = principal.admitted = Admitted(
                 place.scope, facts.certificate_id, place.domain_name, principal.not_after + 1
             )
+        if self._sightings is not None:
+            self._sightings.seen(principal.key, facts, legacy=self._is_legacy(place.domain_name))
         return admitted
+
+    def _is_legacy(self, domain_name: str) -> bool:
+        return self._endpoints.service_of(domain_name) is EndpointService.LEGACY_DATA
 
     # --- refusals of steps 2 and 3 ----------------------------------------------------------------------------
 
@@ -415,6 +395,8 @@ class Verdict:
         self, principal: Principal, scope: Scope, facts: TLSFacts, further: tuple[Reason, ...] = ()
     ) -> Refused:
         reasons = (*self._standing(principal), *further)
+        if any(reason.code is ReasonCode.CERTIFICATE_EXPIRED for reason in reasons):
+            reasons = (*self._ended_claim(facts), *reasons)
         if key_too_new(facts):
             reasons += (Reason(ReasonCode.CLIENT_KEY_UNUSABLE, "an RSASSA-PSS key was used with TLS 1.2"),)
         return Refused(self._recorder.record(Stage.CERTIFICATE, reasons, facts, scope))
@@ -457,28 +439,19 @@ class Verdict:
         """What is wrong with a certificate that is not registered, besides that."""
         if not self._recorder.worth_examining(facts.peer_address):
             return ()
-        return tuple(rule_reason(*broken) for broken in broken_rules(facts.certificate_der, now=self._clock.now()))
+        broken = broken_rules(facts.certificate_der, now=self._clock.now())
+        return (*self._ended_claim(facts), *(rule_reason(*rule) for rule in broken))
+
+    def _ended_claim(self, facts: TLSFacts) -> tuple[Reason, ...]:
+        """For a certificate that is refused: it was made here to provision a device with."""
+        examined = self._recorder.worth_examining(facts.peer_address)
+        if not examined or not self._issued_claim(facts.certificate_der):
+            return ()
+        return (claim_ended(facts.certificate_der, self._clock.now()),)
 
     def _standing(self, principal: Principal | None) -> tuple[Reason, ...]:
         """Every reason why the principal may not be connected at this moment; empty when it may."""
-        if principal is None:
-            return (Reason(ReasonCode.CERTIFICATE_NOT_REGISTERED, "its registration is gone"),)
-        now = self._clock.now().timestamp()
-        if principal.usable and not principal.broken_rules and principal.valid_at(now):
-            return ()
-        reasons: list[Reason] = []
-        if principal.status in _STATUS_REASONS:
-            reasons.append(Reason(_STATUS_REASONS[principal.status], f"its status is {principal.status}"))
-        if not principal.account_enabled:
-            reasons.append(Reason(ReasonCode.ACCOUNT_DISABLED, f"account {principal.key[0].account} is disabled"))
-        if now < principal.not_before:
-            reasons.append(
-                Reason(ReasonCode.CERTIFICATE_NOT_YET_VALID, f"it is not valid before {instant(principal.not_before)}")
-            )
-        if not principal.valid_at(max(now, principal.not_before)):
-            reasons.append(Reason(ReasonCode.CERTIFICATE_EXPIRED, f"it expired at {instant(principal.not_after)}"))
-        reasons.extend(rule_reason(*broken) for broken in principal.broken_rules or ())
-        return tuple(reasons)
+        return standing(principal, self._clock.now().timestamp())
 
     def _internal(self, stage: Stage, facts: TLSFacts | None, error: Exception, scope: Scope | None = None) -> Refused:
         """Refused by an error of ours: the log has it, the peer and the record learn its kind at most."""
@@ -504,6 +477,10 @@ class Verdict:
             return Refused(
                 self._recorder.record(Stage.CERTIFICATE, standing, facts, admitted.scope, client_id=request.client_id)
             )
+        if request.protocol_version == 5 and self._is_legacy(admitted.domain_name):
+            client_id = request.client_id
+            trace = self._recorder.record(Stage.PROTOCOL, (legacy_mqtt5(),), facts, admitted.scope, client_id=client_id)
+            return Refused(trace, unsupported_version=True)
         authorizer = self._authorizer(key, principal, facts, request.client_id, admitted.domain_name, PolicyAuthorizer)
         decision = authorizer.check_connect(request)
         if not decision.allowed:

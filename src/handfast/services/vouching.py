@@ -192,7 +192,7 @@ class Vouching:
                     if wanting
                 ]
                 text = f"CA certificate {record.certificate_id} signed it: " + (" and ".join(missing) or "it changes")
-                reasons.append(Reason(ReasonCode.CA_DOES_NOT_REGISTER, text))
+                reasons.append(Reason(ReasonCode.CA_DOES_NOT_REGISTER, text, record.certificate_id))
         return tuple(reasons)
 
     def _decide(self, answer: _Answer) -> CACertificateRecord | tuple[Reason, ...]:
@@ -307,7 +307,7 @@ def _device_refusals(leaf: x509.Certificate) -> Iterable[BrokenRule]:
     except x509.ExtensionNotFound:
         return
     if not purposes & {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}:
-        yield BrokenRule("extension_purpose", "Its extendedKeyUsage does not name clientAuth.")
+        yield BrokenRule("extension_purpose", "Its extendedKeyUsage names other purposes and not clientAuth.")
 
 
 def _leaf_validity(answer: _Answer, now: dt.datetime) -> Iterable[BrokenRule]:

@@ -48,8 +48,14 @@ METRICS: tuple[Metric, ...] = (
         name="handfast_refusals_total",
         kind=Kind.COUNTER,
         unit="refusals",
-        help="Refusals by step of the verdict and decisive reason.",
+        help="Recorded refusals by step of the verdict and decisive reason.",
         labels=("stage", "reason"),
+    ),
+    Metric(
+        name="handfast_refusals_unrecorded_total",
+        kind=Kind.COUNTER,
+        unit="refusals",
+        help="Refusals that came too fast to be recorded one by one; summaries in the record tell how many.",
     ),
     Metric(
         name="handfast_tls_handshakes_total",

@@ -214,18 +214,23 @@ class ClientHello:
 
 
 class Offered(Mapping[str, str]):
-    """`ClientHello.summary()`, computed when somebody looks: a connection that is admitted never pays for it."""
+    """
+    `ClientHello.summary()`, each key with `prefix` before it, computed when somebody looks.
 
-    __slots__ = ("_facts", "_hello")
+    A connection that is admitted never pays for it, nor does one that is refused and only counted.
+    """
 
-    def __init__(self, hello: ClientHello) -> None:
+    __slots__ = ("_facts", "_hello", "_prefix")
+
+    def __init__(self, hello: ClientHello, prefix: str = "") -> None:
         self._hello: ClientHello | None = hello
+        self._prefix = prefix
         self._facts: dict[str, str] | None = None
 
     def _load(self) -> dict[str, str]:
         if self._facts is None:
             assert self._hello is not None
-            self._facts = self._hello.summary()
+            self._facts = {self._prefix + key: text for key, text in self._hello.summary().items()}
             self._hello = None
         return self._facts
 

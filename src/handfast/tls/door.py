@@ -32,6 +32,7 @@ from handfast.tls.deadlines import Deadlines
 from handfast.tls.engine import DONE, FAILED, Engine
 from handfast.tls.failures import TLSFailure as TLSFailure
 from handfast.tls.failures import classify, client_alert
+from handfast.tls.offers import Offers
 from handfast.tls.pacing import Pace
 from handfast.tls.places import PROXIED, DoorLimits, address_block
 from handfast.tls.proxy_protocol import Malformed, Proxies, ProxyHeaderReader
@@ -111,6 +112,7 @@ class DoorFactory:
         self.policy = contexts.policy.on_alpn_port if listener is ListenerKind.ALPN else contexts.policy
         self.loop = loop or asyncio.get_running_loop()
         self.turn = Turn(self.loop)
+        self.offers = Offers()
         self.pace = Pace(self.loop)
         self.hello_deadlines: Deadlines[Door] = Deadlines(self.loop, self.limits.hello_timeout_s, Door.hello_expired)
         self.handshake_deadlines: Deadlines[Door] = Deadlines(
@@ -436,7 +438,7 @@ class Door(asyncio.Protocol):
                 group=engine.group(),
                 chain_kind=self._kind,
                 hybrid_offered=hello.offers_hybrid,
-                offered=Offered(hello),
+                offered=factory.offers.of(hello),
             )
             if self._client_auth and not der:
                 raise RuntimeError("a handshake without a client certificate was completed")
@@ -479,12 +481,12 @@ class Door(asyncio.Protocol):
         if raw is None:
             return
         self._reader = None
-        self._engine = None
         self._proxy = None
         self._uncount()
         try:
             self._report(reason, alert, said)
         finally:
+            self._engine = None
             self._hello = None
             if not raw.is_closing():
                 if answer is None and alert is not None:
@@ -495,22 +497,23 @@ class Door(asyncio.Protocol):
                 self._factory.lingering.add(self)
 
     def _report(self, reason: Reason, alert: int | None, said: str | None = None) -> None:
-        hello = self._hello
-        failure = TLSFailure(
-            listener=self._factory.listener,
-            reasons=(reason,),
-            address=self._peer[0],
-            port=self._peer[1],
-            sni=hello.sni if hello is not None else None,
-            alpn=hello.alpn_text() or None if hello is not None else None,
-            alert=alert,
-            client_alert=said,
-            flight_sent=self._flight_sent,
-            chain_kind=self._kind,
-            offered={f"offered_{key}": text for key, text in hello.summary().items()} if hello is not None else {},
-        )
+        hello, engine = self._hello, self._engine
         watch, self._watch = self._watch, None
         try:
+            failure = TLSFailure(
+                listener=self._factory.listener,
+                reasons=(reason,),
+                address=self._peer[0],
+                port=self._peer[1],
+                sni=hello.sni if hello is not None else None,
+                alpn=hello.alpn_text() or None if hello is not None else None,
+                alert=alert,
+                client_alert=said,
+                flight_sent=self._flight_sent,
+                chain_kind=self._kind,
+                offered=Offered(hello, "offered_") if hello is not None else {},
+                certificate_der=engine.peer_certificate() if engine is not None else b"",
+            )
             if watch is not None:
                 watch.failed(failure)
             self._factory.plane.failed(failure)

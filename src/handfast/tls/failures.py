@@ -21,6 +21,8 @@ class TLSFailure:
 
     `flight_sent` says that the client had our certificates, those of `chain_kind`; `client_alert` names what it said
     about them, in plain text or encrypted.
+
+    `certificate_der` is what the client presented, as far as the handshake came; its key was not proven to be held.
     """
 
     listener: ListenerKind
@@ -34,6 +36,7 @@ class TLSFailure:
     flight_sent: bool = False
     chain_kind: str = ""
     offered: Mapping[str, str] = field(default_factory=dict)
+    certificate_der: bytes = b""
 
 
 # The client's own alert, by the name that OpenSSL has for it: what it did not like about our certificate.

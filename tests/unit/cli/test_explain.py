@@ -32,7 +32,8 @@ def test_every_reason_is_told_with_what_to_do() -> None:
     lines = text.splitlines()
     assert "2026-11-21 04:50:06Z 10.0.0.7 was refused when its certificate was looked up (trace 0000-1111)" == lines[0]
     assert "  1. The certificate is registered but INACTIVE." == lines[1]
-    assert "     What to do: Activate it." in lines
+    assert "     What to do first: Activate it." in lines
+    assert "     What to do: Renew it." in lines
     assert "  2. It ended yesterday." in lines
     assert "  code: CERTIFICATE_INACTIVE, CERTIFICATE_EXPIRED (AWS logs DEVICE_CERTIFICATE_INACTIVE)" == lines[-1]
 

@@ -25,6 +25,7 @@ from tests.support.registry import (
 from handfast.core.identity.refusal import Reason, ReasonCode, Refusal, Stage
 from handfast.errors import AccessDeniedError, InvalidRequestError, ResourceNotFoundError, ThrottlingError
 from handfast.ports import ChangeKind
+from handfast.services.endpoints import EndpointService
 from handfast.wire.spec import load_service, raw_model
 
 OPERATOR = caller(None)
@@ -95,14 +96,15 @@ async def test_what_does_not_exist_is_not_found(plane: Plane, operation: str) ->
 
 async def test_endpoints_are_listed_for_their_account_and_all_for_the_operator(plane: Plane) -> None:
     for scope in (SCOPE, OTHER_ACCOUNT):
-        await plane.call("DescribeEndpoint", caller(scope))
+        await plane.call("DescribeEndpoint", caller(scope), endpoint_type="iot:Data-ATS")
     mine = (await plane.call("ListEndpoints", caller()))["endpoints"]
     assert [
         {
             "account_id": SCOPE.account,
             "region": "us-east-1",
             "endpoint_address": plane.endpoints.endpoint_name(SCOPE),
-            "credential_endpoint_address": plane.endpoints.credentials_name(SCOPE),
+            "credential_endpoint_address": plane.endpoints.name(SCOPE, EndpointService.CREDENTIALS),
+            "jobs_endpoint_address": plane.endpoints.name(SCOPE, EndpointService.JOBS),
             "domain_names": [],
         }
     ] == mine

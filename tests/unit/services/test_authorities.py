@@ -151,6 +151,7 @@ class TestWhatIsMade:
         assert f"CN=*.iot.{REGION}.{DOMAIN}" == leaf.subject.rfc4514_string()
         names = value(leaf, x509.SubjectAlternativeName)
         dns = [f"*.iot.{REGION}.{DOMAIN}", f"iot.{REGION}.{DOMAIN}", f"*.credentials.iot.{REGION}.{DOMAIN}"]
+        dns.append(f"*.jobs.iot.{REGION}.{DOMAIN}")
         assert [*dns, "localhost"] == names.get_values_for_type(x509.DNSName)
         assert ["127.0.0.1", "::1"] == [str(each) for each in names.get_values_for_type(x509.IPAddress)]
         usages = list(value(leaf, x509.ExtendedKeyUsage))

@@ -22,7 +22,7 @@ from handfast.core.identity.ids import Scope
 from handfast.errors import InvalidRequestError, ServiceUnavailableError, StoreConflict
 from handfast.ports import Change, ChangeKind
 from handfast.services import endpoints as module
-from handfast.services.endpoints import EndpointDirectory, check_region, new_prefix
+from handfast.services.endpoints import EndpointDirectory, EndpointService, check_region, new_prefix
 from handfast.storage.sql import SQLStore
 
 
@@ -60,7 +60,7 @@ async def test_a_server_name_leads_to_its_scope_in_any_case(directory: EndpointD
     for scope in scopes:
         name = await directory.ensure(scope, cause())
         assert scope == directory.resolve_sni(name.upper())
-        assert scope == directory.resolve_sni(directory.credentials_name(scope))
+        assert scope == directory.resolve_sni(directory.name(scope, EndpointService.CREDENTIALS))
     assert sorted(scopes) == [record.scope for record in directory.all()]
     assert {"us-east-1", "eu-west-1"} == directory.regions()
 

@@ -237,7 +237,7 @@ async def test_every_way_to_fail(world: FirstConnections) -> None:
     await world.register_ca(ca, **held(jitp_template()))
     nameless = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Maker")])
     expected = {
-        "a subject without the field": (ca.issue(subject=nameless), "thing", FailureKind.TEMPLATE),
+        "a subject without the field": (ca.issue(subject=nameless), "thing", FailureKind.SUBJECT),
         "a name that no thing may have": (ca.issue("a lamp"), "thing", FailureKind.INVALID),
         "a thing of another device": (ca.issue("taken"), "thing", FailureKind.CONFLICT),
     }

@@ -258,8 +258,8 @@ async def test_hostile_issuers(world: FirstConnections) -> None:
     refused = {
         "one of another key, which only bears the name": (OwnCA("Root").issue(), ["CA_DOES_NOT_VOUCH"]),
         "an intermediate below the registered one": (below.issue(), []),
-        "an intermediate itself, beyond the path length": (below.pem, ["CERTIFICATE_EXTENSION_REFUSED"]),
-        "the CA itself": (root.pem, ["CERTIFICATE_EXTENSION_REFUSED"]),
+        "an intermediate itself, beyond the path length": (below.pem, ["CERTIFICATE_PURPOSE_REFUSED"]),
+        "the CA itself": (root.pem, ["CERTIFICATE_PURPOSE_REFUSED"]),
         "CA:FALSE": (no_ca.issue(), ["CA_DOES_NOT_VOUCH"]),
         "no keyCertSign": (no_signer.issue(), ["CA_DOES_NOT_VOUCH"]),
         "an expired CA": (expired.issue(), ["CA_DOES_NOT_VOUCH"]),
@@ -283,10 +283,10 @@ async def test_hostile_leaves(world: FirstConnections) -> None:
         "expired": (ca.issue(not_before=NOW - 9 * DAY, not_after=NOW - DAY), "CERTIFICATE_EXPIRED"),
         "of the future": (ca.issue(not_before=NOW + DAY, not_after=NOW + 9 * DAY), "CERTIFICATE_NOT_YET_VALID"),
         "a curve of Bitcoin": (ca.issue(key=ec.generate_private_key(ec.SECP256K1())), "CERTIFICATE_KEY_REFUSED"),
-        "for servers": (ca.issue(extensions=((server_only, False),)), "CERTIFICATE_EXTENSION_REFUSED"),
+        "for servers": (ca.issue(extensions=((server_only, False),)), "CERTIFICATE_PURPOSE_REFUSED"),
         "not for signatures": (
             ca.issue(extensions=((usage(digital_signature=False), True),)),
-            "CERTIFICATE_EXTENSION_REFUSED",
+            "CERTIFICATE_PURPOSE_REFUSED",
         ),
     }
     for what, (pem, code) in refused.items():

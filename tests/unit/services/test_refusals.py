@@ -242,7 +242,7 @@ def test_every_reason_has_words_and_something_to_do(code: ReasonCode) -> None:
 
 
 def test_the_command_for_an_inactive_certificate_can_be_pasted() -> None:
-    (said,) = explanations.explain(refusal())
+    ((_, said),) = explanations.explain(refusal())
     assert f"aws iot update-certificate --certificate-id {CERTIFICATE} --new-status ACTIVE" in said.fix
     assert "INACTIVE" in said.what
     assert "DEVICE_CERTIFICATE_INACTIVE" == said.aws_log_reason

@@ -32,6 +32,7 @@ from handfast.errors import ConfigurationError
 from handfast.keystore.file import FileKeyStore
 from handfast.services import root_ceremony as ceremony
 from handfast.services.authorities import WARN_INTERMEDIATE, ServerChain
+from handfast.services.legacy_chain import LegacyAuthority
 from handfast.services.pki_folder import PkiFolder
 
 LATER = START + dt.timedelta(days=4 * 365)
@@ -177,6 +178,47 @@ def test_a_new_request_removes_the_answer_of_an_earlier_one(places: Places) -> N
     places.request("intermediate-rsa")
     with pytest.raises(ConfigurationError, match=r"no \*\.answer\.pem"):
         places.install()
+
+
+def test_the_legacy_endpoints_intermediate_is_signed_for_a_directory_that_has_none(places: Places) -> None:
+    (places.folder.path / "intermediates" / "legacy-1.pem").unlink()
+
+    def opened() -> LegacyAuthority:
+        return LegacyAuthority(
+            places.folder, places.online, domain="example.test", clock=MovableClock(LATER), entropy=RealEntropy()
+        )
+
+    with pytest.raises(ConfigurationError, match="roots request DIR --act intermediate-legacy"):
+        opened()
+    (asked,) = places.request("intermediate-legacy")
+    (signed,) = places.sign()
+    assert asked.key == signed.key
+    places.install()
+    made = opened().chain("us-east-1")
+    leaf, intermediate = x509.load_pem_x509_certificates(made.chain_pem)
+    assert places.folder.intermediate("rsa").certificate.public_key() == intermediate.public_key()
+    roots = places.folder.roots()
+    assert () == tuple(chains.verify([leaf, intermediate], [roots["legacy-root"]], at=LATER))
+    assert chains.verify([leaf, intermediate], [roots[f"root-ca-{number}"] for number in (1, 2, 3, 4)], at=LATER)
+    assert leaf.not_valid_before_utc < made.renew_at < leaf.not_valid_after_utc
+
+
+def test_a_later_legacy_endpoints_intermediate_is_that_of_the_new_intermediate(places: Places) -> None:
+    places.request("intermediate-legacy")
+    places.sign()
+    # Meanwhile another RSA intermediate came into use.
+    answer = (places.stick / "intermediate-legacy.answer.pem").read_bytes()
+    places.request("intermediate-rsa")
+    (places.stick / "intermediate-legacy.request.json").unlink()
+    places.sign()
+    (places.stick / "intermediate-legacy.answer.pem").unlink()
+    places.install()
+    (places.stick / "intermediate-legacy.answer.pem").write_bytes(answer)
+    with pytest.raises(ConfigurationError, match="not the RSA intermediate in use"):
+        places.install()
+    found = places.folder.legacy_intermediate()
+    assert found is not None
+    assert 1 == found.generation, "what is in use stays"
 
 
 def test_the_request_holds_no_private_key(places: Places) -> None:

@@ -217,7 +217,8 @@ async def test_what_a_peer_learns_is_the_same_whatever_was_wrong() -> None:
         await refused(world, inactive, "evil.example"),
     ]
     assert len({verdict.trace_id for verdict in verdicts}) == len(verdicts)
-    assert {("trace_id",)} == {tuple(type(verdict).__slots__) for verdict in verdicts}
+    assert {False} == {verdict.unsupported_version for verdict in verdicts}
+    assert {("trace_id", "unsupported_version")} == {tuple(type(verdict).__slots__) for verdict in verdicts}
 
 
 async def test_an_error_of_ours_refuses_and_is_recorded() -> None:

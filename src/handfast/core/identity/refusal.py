@@ -58,6 +58,7 @@ class ReasonCode(StrEnum):
     DOMAIN_CONFIGURATION_DISABLED = "DOMAIN_CONFIGURATION_DISABLED"
     DOMAIN_CONFIGURATION_INVALID = "DOMAIN_CONFIGURATION_INVALID"
     PROTOCOL_NOT_OF_DOMAIN = "PROTOCOL_NOT_OF_DOMAIN"
+    ENDPOINT_SERVICE_NOT_BUILT = "ENDPOINT_SERVICE_NOT_BUILT"
     # certificate
     CERTIFICATE_NOT_REGISTERED = "CERTIFICATE_NOT_REGISTERED"
     CERTIFICATE_INACTIVE = "CERTIFICATE_INACTIVE"
@@ -69,6 +70,8 @@ class ReasonCode(StrEnum):
     CERTIFICATE_KEY_REFUSED = "CERTIFICATE_KEY_REFUSED"
     CERTIFICATE_SIGNATURE_REFUSED = "CERTIFICATE_SIGNATURE_REFUSED"
     CERTIFICATE_EXTENSION_REFUSED = "CERTIFICATE_EXTENSION_REFUSED"
+    CERTIFICATE_PURPOSE_REFUSED = "CERTIFICATE_PURPOSE_REFUSED"
+    PROVISIONING_CLAIM_ENDED = "PROVISIONING_CLAIM_ENDED"
     # first connections
     CERTIFICATE_JUST_REGISTERED = "CERTIFICATE_JUST_REGISTERED"
     CERTIFICATE_JUST_PROVISIONED = "CERTIFICATE_JUST_PROVISIONED"
@@ -81,6 +84,7 @@ class ReasonCode(StrEnum):
     # protocol
     FIRST_PACKET_NOT_CONNECT = "FIRST_PACKET_NOT_CONNECT"
     UNSUPPORTED_PROTOCOL_VERSION = "UNSUPPORTED_PROTOCOL_VERSION"
+    MQTT5_AT_LEGACY_ENDPOINT = "MQTT5_AT_LEGACY_ENDPOINT"
     CONNECT_TIMEOUT = "CONNECT_TIMEOUT"
     MALFORMED_PACKET = "MALFORMED_PACKET"
     PROTOCOL_ERROR = "PROTOCOL_ERROR"
@@ -103,20 +107,26 @@ class ReasonCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One reason. `detail` is plain text for a person; it may quote a peer and is escaped where it is shown."""
+    """
+    One reason. `detail` is plain text for a person; it may quote a peer and is escaped where it is shown.
+
+    `subject` is the id of what the advice is about where that is not the presented
+    certificate, such as the certificateId of the CA that signed it; never a peer's words.
+    """
 
     code: ReasonCode
     detail: str = ""
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
     """
-    One refusal. `reasons` holds every reason found, the decisive one first.
+    One refusal. `at` is the server's clock at that moment; `reasons` holds every reason found, the decisive one first.
 
     `facts` are strings for a person and for `--json` (offered versions, suites,
     groups, negotiated version and cipher, certificate subject, issuer, serial,
-    validity, the statement that decided …), already bounded in size by the maker.
+    validity, key, the statement that decided …), already bounded in size by the maker.
     `account` is None when the refusal belongs to no account.
     """
 

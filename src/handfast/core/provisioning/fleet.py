@@ -63,6 +63,7 @@ STATUS_CODES: Mapping[RejectionCode, int] = {
 
 _FAILED: Mapping[FailureKind, RejectionCode] = {
     FailureKind.TEMPLATE: RejectionCode.INVALID_PARAMETERS,
+    FailureKind.SUBJECT: RejectionCode.INVALID_PARAMETERS,
     FailureKind.INVALID: RejectionCode.INVALID_PARAMETERS,
     FailureKind.MISSING: RejectionCode.REGISTRATION_FAILURE,
     FailureKind.CERTIFICATE: RejectionCode.REGISTRATION_FAILURE,

@@ -30,6 +30,7 @@ class FailureKind(StrEnum):
     """Why a plan could not be made or carried out."""
 
     TEMPLATE = "template"  # it cannot be resolved for this device: a missing parameter, an index out of range …
+    SUBJECT = "subject"  # the certificate's subject lacks a field that the template needs
     CONFLICT = "conflict"  # the resource exists, and the template does not say that it may be taken over
     MISSING = "missing"  # what the template names and has to exist does not
     INVALID = "invalid"  # a resolved value is not one that the registry takes

@@ -17,7 +17,7 @@ from handfast.core.identity.records import CertificateStatus
 from handfast.core.identity.things import GROUPS_PER_THING
 from handfast.core.pki.pem import read_certificate, read_request
 from handfast.core.policy.document import parse_document
-from handfast.core.provisioning.builtin import policy_name_of
+from handfast.core.provisioning.builtin import NAMES, PREFIX, policy_name_of
 from handfast.core.provisioning.functions import (
     MAX_VALUE_CHARACTERS,
     Evaluation,
@@ -41,6 +41,7 @@ from handfast.core.provisioning.resources import (
     PolicyPart,
     ResourcePart,
     Source,
+    TemplateKind,
     ThingPart,
     constant_document,
     document_of,
@@ -150,6 +151,15 @@ class Planner:
         value = self._given.get(name)
         if value is None:
             default = self._content.parameters.get(name)
+            if default is None and name in NAMES and self._content.kind is TemplateKind.JITP:
+                field = name.removeprefix(PREFIX)
+                raise ProvisioningFailed(
+                    FailureKind.SUBJECT,
+                    self._resource,
+                    f"the certificate's subject has no {field}, which the template needs: issue the certificate again "
+                    "with it, or give the parameter a Default (AWS IoT says: Invalid registration template. Cannot "
+                    f"resolve reference value: {{Ref={name}}})",
+                )
             if default is None:
                 raise Unresolvable(f"Invalid registration template. Cannot resolve reference value: {{Ref={name}}}")
             return default, False

@@ -1,0 +1,153 @@
+"""Devices that hold the legacy root: cross-certificates, and the legacy endpoint (iot:Data), as openssl sees them."""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+from cryptography import x509
+from tests.support.device import Device, create_device
+from tests.support.raw import connect_packet, connect_tcp, read_all
+from tests.support.server import Server, after_first_run, start
+
+OFFERS = {
+    ("rsa", "1.2"): ["-tls1_2", "-cipher", "aRSA"],
+    ("rsa", "1.3"): ["-tls1_3", "-sigalgs", "rsa_pss_rsae_sha256:rsa_pkcs1_sha256"],
+    ("ecdsa", "1.2"): ["-tls1_2", "-cipher", "aECDSA"],
+    # The legacy root is RSA: who trusts it must be able to verify its signature, whatever the leaf's kind.
+    ("ecdsa", "1.3"): ["-tls1_3", "-sigalgs", "ecdsa_secp256r1_sha256:rsa_pkcs1_sha256"],
+}
+STORES = {"root-ca-1": {"rsa"}, "root-ca-3": {"ecdsa"}, "legacy-root": {"rsa", "ecdsa"}}
+
+
+@pytest.fixture(scope="module")
+def crossing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    data_dir = tmp_path_factory.mktemp("crossing") / "data"
+    after_first_run(data_dir)
+    running = start(data_dir, "--serve-cross", "--legacy-endpoint")
+    yield running
+    assert 0 == running.stop()
+
+
+def s_client(
+    server: Server, store: str, options: list[str], name: str | None = None
+) -> tuple[bool, list[x509.Certificate]]:
+    """Whether a client with this root alone verified the server by that name, and the chain that it was sent."""
+    name = name or server.endpoint
+    done = subprocess.run(
+        [
+            *["openssl", "s_client", "-connect", f"127.0.0.1:{server.mqtt_port}", "-showcerts", *options],
+            *["-CAfile", str(server.trust / f"{store}.pem"), "-no-CApath", "-no-CAstore"],
+            *["-verify_return_error", "-x509_strict", "-verify_hostname", name, "-servername", name],
+        ],
+        input="",
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    output = done.stdout + done.stderr
+    blocks = re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", output, re.DOTALL)
+    sent = [x509.load_pem_x509_certificate(block.encode()) for block in blocks]
+    verified = "Verification: OK" in output and "verify error" not in output
+    return verified, [cert for position, cert in enumerate(sent) if cert not in sent[:position]]
+
+
+@pytest.mark.parametrize(("kind", "version"), list(OFFERS))
+@pytest.mark.parametrize("store", list(STORES))
+def test_each_root_alone(server: Server, crossing: Server, store: str, kind: str, version: str) -> None:
+    verified, _ = s_client(server, store, OFFERS[kind, version])
+    assert (kind in STORES[store] and store != "legacy-root") == verified
+    verified, sent = s_client(crossing, store, OFFERS[kind, version])
+    assert (kind in STORES[store]) == verified
+    if sent and verified:
+        assert 3 == len(sent)
+        assert all(cert.subject != cert.issuer for cert in sent), "a root is never sent"
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_who_verifies_ecdsa_alone_is_sent_no_signature_of_rsa(crossing: Server, version: str) -> None:
+    """A stack without RSA may fail to parse what it need not look at (RFC 5246 §7.4.2, RFC 8446 §4.4.2.2)."""
+    ecdsa = OFFERS["ecdsa", version][:1] + ["-sigalgs", "ecdsa_secp256r1_sha256"]
+    verified, sent = s_client(crossing, "root-ca-3", [*ecdsa, *(["-cipher", "aECDSA"] if version == "1.2" else [])])
+    assert (True, 2) == (verified, len(sent))
+    verified, _ = s_client(crossing, "legacy-root", ecdsa)
+    assert not verified
+
+
+# --- the legacy endpoint ------------------------------------------------------------------------------------------
+
+
+def legacy_name(server: Server) -> str:
+    return server.endpoint.replace("-ats.iot.", ".iot.")
+
+
+def first_answer(server: Server, device: Device, name: str, version: int, root: str) -> bytes:
+    """What CONNECT of that version is answered at an endpoint, by a client that trusts this root alone."""
+    context = ssl.create_default_context(cafile=str(server.trust / f"{root}.pem"))
+    context.load_cert_chain(str(device.certificate), str(device.key))
+    with context.wrap_socket(connect_tcp(server), server_hostname=name) as sock:
+        sock.sendall(connect_packet("lamp", version) + b"\xe0\x00")
+        return read_all(sock)
+
+
+def test_the_type_is_answered_where_the_endpoint_is_open(server: Server, crossing: Server) -> None:
+    iot = crossing.client()
+    assert legacy_name(crossing) == iot.describe_endpoint(endpointType="iot:Data")["endpointAddress"]
+    assert legacy_name(crossing) == iot.describe_endpoint()["endpointAddress"]
+    for more in ({}, {"endpointType": "iot:Data"}):
+        with pytest.raises(ClientError, match=r"InvalidRequestException.*retired"):
+            server.client().describe_endpoint(**more)
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+@pytest.mark.parametrize("store", ["legacy-root", "root-ca-1", "root-ca-3"])
+def test_its_chain_hangs_on_the_legacy_root_alone(crossing: Server, store: str, version: str) -> None:
+    verified, sent = s_client(crossing, store, OFFERS["rsa", version], legacy_name(crossing))
+    assert (store == "legacy-root") == verified
+    assert 2 == len(sent)
+    assert sent[1].issuer.rfc4514_string().startswith("CN=Handfast Legacy Root")
+
+
+def test_who_verifies_ecdsa_alone_is_not_served_there(crossing: Server) -> None:
+    options = ["-tls1_3", "-sigalgs", "ecdsa_secp256r1_sha256"]
+    assert [] == s_client(crossing, "root-ca-3", options, legacy_name(crossing))[1]
+    assert "NO_COMMON_CIPHER" in {r["code"] for each in crossing.explain("127.0.0.1") for r in each["reasons"]}
+
+
+def test_mqtt_5_is_not_served_there_and_who_comes_is_listed(crossing: Server, tmp_path: Path) -> None:
+    staying, moved = (create_device(crossing, tmp_path / name) for name in ("staying", "moved"))
+    name = legacy_name(crossing)
+    assert b"\x20\x02\x00\x00" == first_answer(crossing, staying, name, 4, "legacy-root")
+    answer = first_answer(crossing, moved, name, 5, "legacy-root")
+    assert (0x20, 0x84) == (answer[0], answer[3]), "Unsupported Protocol Version"
+    assert 0x00 == first_answer(crossing, moved, crossing.endpoint, 5, "bundle")[3]
+    (refusal,) = [each for each in crossing.explain(moved.certificate_id) if each["stage"] == "protocol"]
+    assert ["MQTT5_AT_LEGACY_ENDPOINT"] == [reason["code"] for reason in refusal["reasons"]]
+    assert refusal["traceId"].encode() in answer
+    assert name == refusal["sni"]
+    assert "iot:Data-ATS" in refusal["reasons"][0]["fix"]
+    listed = crossing.handfast("endpoint", "legacy", "--json", "--since", "1h", check=False)
+    assert 1 == listed.returncode, "somebody is left"
+    assert {staying.certificate_id, moved.certificate_id} == {row["certificateId"] for row in json.loads(listed.stdout)}
+    quantum = json.loads(crossing.handfast("endpoint", "post-quantum", "--json").stdout)
+    assert {staying.certificate_id, moved.certificate_id}.isdisjoint(row["certificateId"] for row in quantum)
+
+
+@pytest.mark.parametrize("service", ["credentials", "jobs"])
+def test_endpoints_of_services_that_are_not_built_have_a_certificate_and_refuse(
+    server: Server, tmp_path: Path, service: str
+) -> None:
+    device = create_device(server, tmp_path / "device")
+    name = server.endpoint.replace("-ats.iot.", f".{service}.iot.")
+    verified, _ = s_client(server, "root-ca-1", OFFERS["rsa", "1.3"], name)
+    assert verified
+    assert 0x87 == first_answer(server, device, name, 5, "bundle")[3]
+    (refusal,) = server.explain(device.certificate_id)
+    assert "ENDPOINT_SERVICE_NOT_BUILT" == refusal["reasons"][0]["code"]
+    assert name == refusal["sni"]
