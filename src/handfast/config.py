@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from handfast.core.identity.security_policy import DEFAULT_SECURITY_POLICY, SECURITY_POLICIES
-from handfast.core.pki.pointers import public_base
 from handfast.errors import ConfigurationError
 from handfast.printable import printable
 
@@ -281,6 +280,9 @@ def _database_url(written: _Written) -> str:
 
 
 def _public_url(written: _Written) -> str:
+    # Here: it needs cryptography, which commands that only read the settings can do without.
+    from handfast.core.pki.pointers import public_base
+
     try:
         return public_base(written.text())
     except ValueError as error:

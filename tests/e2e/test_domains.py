@@ -26,6 +26,8 @@ from tests.support.server import Server, clean_environment
 from tests.support.strict import operator
 from tests.support.tls_ca import issue, new_key
 
+from handfast.cli.main import run
+
 TLS12, TLS13 = "IoTSecurityPolicy_TLS12_1_2_2022_10", "IoTSecurityPolicy_TLS13_1_3_2022_10"
 ROOT = Path(__file__).parents[2]
 DEFAULT = "IoTSecurityPolicy_TLS13_1_2_2022_10"
@@ -225,7 +227,9 @@ class TestCertificates:
         assert "InvalidRequestException" == refused.value.response["Error"]["Code"]
 
 
-def test_the_commands_of_the_documentation(server: Server, tmp_path: Path) -> None:
+def test_the_commands_of_the_documentation(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """docs/domains.md, the block of commands as it stands there; then a rotation that is not taken."""
     block = re.search(r"```sh\n(.*?)```", (ROOT / "docs" / "domains.md").read_text(), re.DOTALL)
     assert block is not None
@@ -243,12 +247,19 @@ def test_the_commands_of_the_documentation(server: Server, tmp_path: Path) -> No
     assert 0 == done.returncode, done.stdout + done.stderr
     assert "Verification: OK" in done.stdout
     arn = done.stdout.split()[-1]
+    monkeypatch.setenv("HANDFAST_DATA_DIR", str(server.data_dir))
     certificate, key = certificate_for("mqtt.plant.example", kind="rsa2048").write(tmp_path, "other")
-    refused = server.handfast(
-        *["server-cert", "import", "--arn", arn, "--cert", certificate, "--key", key], check=False
+    assert 1 == run(["server-cert", "import", "--arn", arn, "--cert", certificate, "--key", key])
+    assert "Its key is RSA 2048" in capsys.readouterr().out
+    assert 0 == run(["server-cert", "list"])
+    assert re.search(
+        rf"plant +{server.ready['account']} +mqtt\.plant\.example .* INVALID +{arn}", capsys.readouterr().out
     )
-    assert 1 == refused.returncode
-    assert "Its key is RSA 2048" in refused.stdout
+    assert 1 == run(["server-cert", "delete", arn])
+    assert "Domain configurations name the certificate: plant" in capsys.readouterr().err
+    assert 0 == run(["hosts"])
+    assert "mqtt.plant.example" in capsys.readouterr().out
+    assert 2 == run(["server-cert", "import", "--cert", certificate])
 
 
 class TestServing:
