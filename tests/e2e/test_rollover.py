@@ -211,7 +211,7 @@ def test_killed_in_the_middle_of_a_promotion(plane: Server, tmp_path: Path) -> N
     """What lies in the folder the moment that the promotion is decided is what the next start serves."""
     device = create_device(plane, tmp_path)
     running = operator(plane)
-    running.start_rehearsal(share=100, alone=True, kinds=["rsa"])
+    running.start_rehearsal(share=100, alone=True, kinds=["ecdsa"])
     folder = PkiFolder(plane.data_dir / "pki")
     served = folder.served("ecdsa")
     folder.serve("ecdsa", served._replace(bridged=not served.bridged))
