@@ -32,12 +32,13 @@ class SightingHandlers:
     async def list_sightings(
         self, ctx: Caller, *, trait: str, max_results: int | None = None, next_token: str | None = None
     ) -> Result:
+        scope = scope_of(ctx)
         if trait not in list(Trait):
             raise InvalidRequestError(f"trait must be one of {', '.join(Trait)}")
         if next_token and not _TOKEN.fullmatch(next_token):
             raise InvalidRequestError("The token does not belong to this listing; start without one")
         limit = max_results or DEFAULT_LIMIT
-        found = await self._sightings.page(scope_of(ctx), Trait(trait), limit + 1, next_token or "")
+        found = await self._sightings.page(scope, Trait(trait), limit + 1, next_token or "")
         listed = found[:limit]
         return present(
             sightings=[
