@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -155,6 +156,15 @@ def guide() -> Iterator[str]:
         yield f"| {title} | {len(steps)} | {', '.join(missing)} |"
 
 
+def testssl() -> Iterator[str]:
+    """What testssl.sh says that is not plainly good, and why it stays so."""
+    expected = tomllib.loads((DOCS.parent / "tests/testssl/expected.toml").read_text(encoding="utf-8"))
+    yield "| finding | severity | ports | why it stays |"
+    yield "| --- | --- | --- | --- |"
+    for each in expected["left"]:
+        yield f"| {each['id']} | {each['severity']} | {', '.join(each['ports'])} | {_cell(each['why'])} |"
+
+
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "settings": settings,
     "metrics": metrics,
@@ -162,6 +172,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "refusals": refusals,
     "operations": operations,
     "guide": guide,
+    "testssl": testssl,
     "lifecycle": lifecycle,
     "lifecycle-diagram": lifecycle_diagram,
 }

@@ -6,13 +6,18 @@ import json
 import re
 import ssl
 import subprocess
+import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from awsiot import mqtt_connection_builder
 from botocore.exceptions import ClientError
 from cryptography import x509
 from tests.support.device import Device, create_device
+from tests.support.mqtt import Client
 from tests.support.raw import connect_packet, connect_tcp, read_all
 from tests.support.server import Server, after_first_run, start
 
@@ -151,3 +156,120 @@ def test_endpoints_of_services_that_are_not_built_have_a_certificate_and_refuse(
     (refusal,) = server.explain(device.certificate_id)
     assert "ENDPOINT_SERVICE_NOT_BUILT" == refusal["reasons"][0]["code"]
     assert name == refusal["sni"]
+
+
+# --- clients that cannot say which signatures they verify: their root and TLS version are all they have
+
+
+class OneRoot(NamedTuple):
+    """A client with `root` alone, and whether it verifies a server that does or does not send cross-certificates."""
+
+    root: str
+    version: str
+    ecdsa: bool  # it offers an ECDSA suite only
+    crossed: bool
+    verified: bool
+
+
+CASES = [
+    OneRoot("root-ca-1", "1.2", ecdsa=False, crossed=False, verified=True),
+    OneRoot("root-ca-1", "1.3", ecdsa=False, crossed=True, verified=True),
+    OneRoot("root-ca-3", "1.2", ecdsa=True, crossed=False, verified=True),
+    OneRoot("root-ca-3", "1.2", ecdsa=True, crossed=True, verified=True),
+    OneRoot("root-ca-3", "1.2", ecdsa=False, crossed=False, verified=False),  # offers RSA, and RSA is preferred
+    OneRoot("root-ca-3", "1.3", ecdsa=False, crossed=True, verified=False),
+    OneRoot("legacy-root", "1.2", ecdsa=False, crossed=False, verified=False),
+    OneRoot("legacy-root", "1.2", ecdsa=False, crossed=True, verified=True),
+    OneRoot("legacy-root", "1.2", ecdsa=True, crossed=True, verified=True),
+    OneRoot("legacy-root", "1.3", ecdsa=False, crossed=False, verified=False),
+    OneRoot("legacy-root", "1.3", ecdsa=False, crossed=True, verified=True),
+]
+ECDSA_SUITE = "ECDHE-ECDSA-AES128-GCM-SHA256"
+each = pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(str(value) for value in case))
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A server and a device of its, for clients with one root."""
+
+    server: Server
+    device: Device
+
+    @property
+    def files(self) -> list[str]:
+        return ["--cert", str(self.device.certificate), "--key", str(self.device.key)]
+
+    def root(self, case: OneRoot) -> str:
+        return str(self.server.trust / f"{case.root}.pem")
+
+
+@pytest.fixture(scope="module")
+def planes(server: Server, crossing: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Plane]:
+    """By whether cross-certificates are sent."""
+    folder = tmp_path_factory.mktemp("devices")
+    return {crossed: Plane(to, create_device(to, folder)) for crossed, to in ((False, server), (True, crossing))}
+
+
+@each
+def test_curl(planes: dict[bool, Plane], case: OneRoot) -> None:
+    plane = planes[case.crossed]
+    options = [f"--tlsv{case.version}", "--tls-max", case.version, *(["--ciphers", ECDSA_SUITE] if case.ecdsa else [])]
+    url = f"https://localhost:{plane.server.https_port}/topics/one-root"
+    done = subprocess.run(
+        ["curl", "-sS", "-m", "15", "--cacert", plane.root(case), *plane.files, *options]
+        + ["-d", "x", "-w", "%{http_code}", "-o", "/dev/null", url],
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    # 60: the peer's certificate cannot be authenticated with known CA certificates
+    assert ((0, "200") if case.verified else (60, "000")) == (done.returncode, done.stdout), done.stderr
+
+
+@each
+def test_mosquitto(planes: dict[bool, Plane], case: OneRoot) -> None:
+    plane = planes[case.crossed]
+    options = ["--tls-version", f"tlsv{case.version}", *(["--ciphers", ECDSA_SUITE] if case.ecdsa else [])]
+    where = ["-h", "localhost", "-p", str(plane.server.mqtt_port), "--cafile", plane.root(case)]
+    done = subprocess.run(
+        ["mosquitto_pub", *where, *plane.files, *options, "-t", "one-root", "-m", "x", "-q", "1", "-d"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    said = done.stdout + done.stderr
+    assert case.verified == ("received PUBACK" in said), said
+    assert case.verified != ("certificate verify failed" in said), said
+
+
+@each
+def test_paho(planes: dict[bool, Plane], case: OneRoot) -> None:
+    plane = planes[case.crossed]
+    context = ssl.create_default_context(cafile=plane.root(case))
+    context.load_cert_chain(str(plane.device.certificate), str(plane.device.key))
+    version = ssl.TLSVersion.TLSv1_2 if case.version == "1.2" else ssl.TLSVersion.TLSv1_3
+    context.minimum_version = context.maximum_version = version
+    if case.ecdsa:
+        context.set_ciphers(ECDSA_SUITE)
+    with Client(plane.server, plane.device, context=context) as client:
+        if case.verified:
+            assert 0 == client.connect().value
+        else:
+            with pytest.raises(ssl.SSLCertVerificationError, match="unable to get"):
+                client.connect()
+
+
+@pytest.mark.parametrize("case", [CASES[0], CASES[7]], ids=lambda case: case.root)
+def test_awsiotsdk(planes: dict[bool, Plane], case: OneRoot) -> None:
+    """It chooses the version itself. Where it cannot verify it tells so after up to half a minute: not tried here."""
+    plane = planes[case.crossed]
+    connection = mqtt_connection_builder.mtls_from_path(
+        endpoint="localhost",
+        port=plane.server.mqtt_port,
+        cert_filepath=str(plane.device.certificate),
+        pri_key_filepath=str(plane.device.key),
+        ca_filepath=plane.root(case),
+        client_id=f"one-root-{uuid.uuid4().hex}",
+    )
+    assert {"session_present": False} == connection.connect().result(15)
+    connection.disconnect().result(15)

@@ -6,7 +6,6 @@ Runs testssl.sh on every TLS port of a server with its defaults and holds its fi
 
 from __future__ import annotations
 
-import concurrent.futures
 import json
 import shutil
 import subprocess
@@ -26,13 +25,30 @@ OF_THE_CLIENT = ("engine_problem", "scanTime")
 
 
 def scan(server: Server, name: str, port: int, folder: Path) -> list[dict[str, str]]:
-    """testssl.sh's findings on one port; RuntimeError where it gave none."""
+    """
+    testssl.sh's findings on one port; RuntimeError where it gave none.
+
+    Its test of ROBOT tells answers apart by whether they come in time, so on a busy
+    machine it may see an oracle where there is none: such a finding counts when it
+    comes three times running.
+    """
+    findings = _testssl(server, name, port, folder)
+    for attempt in (2, 3):
+        if not any(finding["id"] == "ROBOT" and finding["severity"] not in FINE for finding in findings):
+            break
+        again = _testssl(server, f"{name}-robot-{attempt}", port, folder, "--robot")
+        findings = [finding for finding in findings if finding["id"] != "ROBOT"]
+        findings += [finding for finding in again if finding["id"] == "ROBOT"]
+    return findings
+
+
+def _testssl(server: Server, name: str, port: int, folder: Path, *only: str) -> list[dict[str, str]]:
     answer = folder / f"{name}.json"
     roots = ",".join(str(server.trust / f"root-ca-{n}.pem") for n in (1, 3))
     command = ["testssl", "--quiet", "--warnings", "off", "--color", "0", "--nodns", "none", "--ip", "127.0.0.1"]
     limits = ["--connect-timeout", "10", "--openssl-timeout", "20"]
     done = subprocess.run(
-        [*command, "--add-ca", roots, *limits, "-oj", str(answer), f"localhost:{port}"],
+        [*command, "--add-ca", roots, *limits, *only, "-oj", str(answer), f"localhost:{port}"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -50,7 +66,7 @@ def judge(name: str, findings: list[dict[str, str]], expected: dict[str, Any]) -
     by_id = {finding["id"]: finding for finding in findings}
     for key, begins in expected["must"].items():
         said = by_id.get(key, {}).get("finding", "nothing")
-        if not said.startswith(begins):
+        if not said.startswith(begins if isinstance(begins, str) else tuple(begins)):
             wrong.append(f"{name}: {key} is {said!r}, expected {begins!r}")
     offered = {finding["finding"].split()[1] for finding in findings if finding["id"].startswith("cipher_x")}
     if offered != set(expected["suites"]):
@@ -63,12 +79,14 @@ def judge(name: str, findings: list[dict[str, str]], expected: dict[str, Any]) -
     }
     for key, severity in sorted(seen - left):
         wrong.append(f"{name}: {key} ({severity}) is new: {by_id[key]['finding']}")
-    wrong += [f"{name}: {key} ({severity}) is expected and not found" for key, severity in sorted(left - seen)]
+    always = {(each["id"], each["severity"]) for each in expected["left"] if not each.get("sometimes")}
+    missed = sorted(left & always - seen)
+    wrong += [f"{name}: {key} ({severity}) is expected and not found" for key, severity in missed]
     return wrong
 
 
 def main() -> int:
-    """Scan all ports, two at a time; the exit status."""
+    """Scan one port after the other; the exit status."""
     if shutil.which("testssl") is None:
         print("testssl.sh is missing: sudo apt-get install testssl.sh", file=sys.stderr)
         return 2
@@ -85,14 +103,12 @@ def main() -> int:
         }
         wrong = []
         try:
-            with concurrent.futures.ThreadPoolExecutor(2) as pool:
-                scans = {name: pool.submit(scan, server, name, port, folder) for name, port in ports.items()}
-                for name, running in scans.items():
-                    findings = running.result(timeout=2 * LIMIT_S)
-                    problems = judge(name, findings, expected)
-                    fine = sum(finding["severity"] == "OK" for finding in findings)
-                    print(f"{name}: {len(findings)} findings, {fine} good; {len(problems)} not as expected", flush=True)
-                    wrong += problems
+            for name, port in ports.items():
+                findings = scan(server, name, port, folder)
+                problems = judge(name, findings, expected)
+                fine = sum(finding["severity"] == "OK" for finding in findings)
+                print(f"{name}: {len(findings)} findings, {fine} good; {len(problems)} not as expected", flush=True)
+                wrong += problems
         finally:
             server.stop()
     print("\n".join(wrong) or "All as expected.")

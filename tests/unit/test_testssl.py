@@ -16,7 +16,10 @@ EXPECTED = tomllib.loads(run.Path(run.__file__).with_name("expected.toml").read_
 @pytest.fixture
 def findings() -> list[dict[str, Any]]:
     """As on the port 8883."""
-    must = [{"id": key, "severity": "OK", "finding": begins} for key, begins in EXPECTED["must"].items()]
+    must = [
+        {"id": key, "severity": "OK", "finding": begins if isinstance(begins, str) else begins[0]}
+        for key, begins in EXPECTED["must"].items()
+    ]
     suites = [
         {"id": f"cipher_x{n}", "severity": "INFO", "finding": f"x{n} {suite}"}
         for n, suite in enumerate(EXPECTED["suites"])
@@ -53,5 +56,5 @@ def test_what_is_not_expected_is_told(findings: list[dict[str, Any]], change: di
 
 
 def test_what_is_expected_and_gone_is_told(findings: list[dict[str, Any]]) -> None:
-    kept = [finding for finding in findings if finding["id"] != "BREACH"]
-    assert ["8883: BREACH (WARN) is expected and not found"] == run.judge("8883", kept, EXPECTED)
+    kept = [finding for finding in findings if finding["id"] not in ("LUCKY13", "BREACH")]  # BREACH: sometimes
+    assert ["8883: LUCKY13 (LOW) is expected and not found"] == run.judge("8883", kept, EXPECTED)
