@@ -54,10 +54,10 @@ class Fleet:
         """All of them at once; `revoked` of them with a certificate of their own."""
         _, crowd = self.identity("crowd")
         with ThreadPoolExecutor(4) as pool:
-            self._sockets = list(pool.map(lambda n: self._open(crowd, f"crowd-{n}"), range(devices - revoked)))
+            self._sockets = list(pool.map(lambda n: self.open(crowd, f"crowd-{n}"), range(devices - revoked)))
         for number in range(revoked):
             certificate_id, context = self.identity(f"device-{number}")
-            self.revocable.append((certificate_id, self._open(context, f"device-{number}")))
+            self.revocable.append((certificate_id, self.open(context, f"device-{number}")))
 
     def identity(self, name: str) -> tuple[str, ssl.SSLContext]:
         """A certificate that may do everything: its id, and a client's context; `NAME.pem` lies in the folder."""
@@ -80,7 +80,8 @@ class Fleet:
         context.load_cert_chain(file)
         return str(made["certificateId"]), context
 
-    def _open(self, context: ssl.SSLContext, client_id: str) -> ssl.SSLSocket:
+    def open(self, context: ssl.SSLContext, client_id: str) -> ssl.SSLSocket:
+        """A connection that was let in."""
         plain = socket.create_connection((HOST, self._server.port), timeout=_LIMIT_S)
         tls = context.wrap_socket(plain, server_hostname=self._server.sni)
         tls.sendall(encode(MQTT_5, Connect(version=MQTT_5, client_id=client_id, keep_alive=1200)))

@@ -130,7 +130,7 @@ def test_a_claim_provisions_a_device_by_its_template_and_does_nothing_else(side:
     with Client(side.server, claim) as again:
         assert "Not authorized" == again.connect().getName()
     newest, *_ = side.server.explain(certificate_id)
-    assert "CERTIFICATE_NOT_REGISTERED" == newest["reasons"][0]["code"]
+    assert "PROVISIONING_CLAIM_ENDED" == newest["reasons"][0]["code"]
 
 
 def test_a_hook_decides_and_overrides(side: Tenant, webhook: WebhookServer, folder: Path) -> None:
