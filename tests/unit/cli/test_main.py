@@ -76,6 +76,11 @@ def test_version_answers_without_importing_anything_heavy(tmp_path: Path) -> Non
     assert [f"handfast {handfast.__version__}", "[]"] == done.stdout.splitlines(), done.stderr
 
 
+def test_version_as_an_option_of_the_whole_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 0 == run(["--version"])
+    assert f"handfast {handfast.__version__}\n" == capsys.readouterr().out
+
+
 def test_version_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 == run(["version", "--json"])
     assert handfast.__version__ == json.loads(capsys.readouterr().out)["version"]
