@@ -10,7 +10,6 @@ honest device in both turns and their ratio, how many refusals there were, and w
 from __future__ import annotations
 
 import argparse
-import configparser
 import json
 import multiprocessing
 import multiprocessing.synchronize
@@ -22,9 +21,7 @@ from typing import Any
 
 from benchmarks.compare import SCRATCH, machine
 from benchmarks.revocation import Fleet, percentile
-from benchmarks.servers import HOST, REGION, SetupError, handfast, open_for_json, prepare_folder
-
-from handfast.wire.client import iot_client
+from benchmarks.servers import HOST, SetupError, handfast, open_for_json, prepare_folder
 
 ROUNDS = 3
 FLOODERS = 2
@@ -76,12 +73,7 @@ def measure(seconds: float, per_second: float) -> dict[str, Any]:
     server.start("0-1")
     processes = []
     try:
-        assert server.ready_file is not None
-        facts = json.loads(server.ready_file.read_text())
-        keys = configparser.ConfigParser()
-        keys.read(folder / "server" / "data" / "credentials")
-        signed = (keys["default"]["aws_access_key_id"], keys["default"]["aws_secret_access_key"])
-        fleet = Fleet(server, folder, iot_client(facts["api"], REGION, *signed))
+        fleet = Fleet(server, folder)
         _, context = fleet.identity("honest")
         on, sent = multiprocessing.Event(), multiprocessing.Value("Q", 0)
         for _ in range(FLOODERS):

@@ -40,12 +40,23 @@ _ALLOW = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "i
 
 
 class Fleet:
-    """Devices on their connections; `revocable` are certificate ids with their one socket."""
+    """
+    Devices on their connections; `revocable` are certificate ids with their one socket.
 
-    def __init__(self, server: Server, folder: Path, iot: Any) -> None:
+    `signed` is what a client of the server's API is made of: its URL, region and the first account's key.
+    """
+
+    def __init__(self, server: Server, folder: Path) -> None:
+        """The server runs, with its data directory in `folder / "server"`."""
+        assert server.ready_file is not None
+        keys = configparser.ConfigParser()
+        keys.read(folder / "server" / "data" / "credentials")
+        key = keys["default"]
+        api = str(json.loads(server.ready_file.read_text())["api"])
+        self.signed = (api, REGION, key["aws_access_key_id"], key["aws_secret_access_key"])
         self._server = server
         self._folder = folder
-        self._iot = iot
+        self._iot = iot = iot_client(*self.signed)
         self._sockets: list[ssl.SSLSocket] = []
         self.revocable: list[tuple[str, ssl.SSLSocket]] = []
         iot.create_policy(policyName="all", policyDocument=json.dumps(_ALLOW))
@@ -124,16 +135,11 @@ def measure(devices: int, revoked: int) -> dict[str, Any]:
     server = handfast("handfast", folder / "server", folder / "none", {})
     server.start("0-1")
     try:
-        assert server.ready_file is not None
-        facts = json.loads(server.ready_file.read_text())
-        keys = configparser.ConfigParser()
-        keys.read(folder / "server" / "data" / "credentials")
-        signed = (keys["default"]["aws_access_key_id"], keys["default"]["aws_secret_access_key"])
-        fleet = Fleet(server, folder, iot_client(facts["api"], REGION, *signed))
+        fleet = Fleet(server, folder)
         began = time.monotonic()
         fleet.connect(devices, revoked)
         print(f"{devices} devices connected in {time.monotonic() - began:.0f} s", flush=True)
-        api = handfast_client(facts["api"], REGION, *signed)
+        api = handfast_client(*fleet.signed)
         delays = [revoke(api, *each) for each in fleet.revocable]
     finally:
         server.stop()

@@ -281,7 +281,7 @@ class Plane:
             sightings=sightings.log,
         )
         gateway = Gateway(
-            PlaneByCredential(verdict, self._account_keys, recorder),
+            PlaneByCredential(verdict, self._account_keys),
             sessions,
             clock=self._clock,
             entropy=self._entropy,

@@ -8,14 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from handfast.cli.call import Call, calls_server
+from handfast.cli.key_files import read_pem
 from handfast.cli.output import plain, print_json, print_table
 from handfast.config import secret_from_file
-from handfast.errors import ConfigurationError
 
 hook_app = typer.Typer(help="Hooks in place of cloud functions: webhooks, and commands of handfast.toml.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="1 to 64 letters, digits, _ and -.")]
-_MAX_ROOTS = 65_536
 
 
 @hook_app.command("add")
@@ -63,7 +62,7 @@ def add(
     if secret_file is not None:
         given["secret"] = secret_from_file(Path(secret_file), "--secret-file")
     if ca_file is not None:
-        given["caCertificates"] = _read(Path(ca_file))
+        given["caCertificates"] = read_pem(Path(ca_file), "--ca-file")
     if account:
         given["accounts"] = account
     if timeout is not None:
@@ -137,19 +136,6 @@ def _row(hook: dict[str, Any]) -> tuple[Any, ...]:
         last.get("result"),
         f"{last['latencyMilliseconds']} ms" if last else None,
     )
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open(encoding="ascii") as stream:
-            text = stream.read(_MAX_ROOTS + 1)
-    except OSError as error:
-        raise ConfigurationError(f"--ca-file {path} cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"--ca-file {path} is not PEM: expected -----BEGIN CERTIFICATE-----") from None
-    if len(text) > _MAX_ROOTS:
-        raise ConfigurationError(f"--ca-file {path} has more than {_MAX_ROOTS} characters: give the roots alone")
-    return text
 
 
 def _ask(call: Call, operation: str, **given: Any) -> dict[str, Any]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 KEY_KINDS = ("p256", "p384", "rsa2048")
 MAX_FILE_BYTES = 1 << 20
 """Larger CSR and policy files are not read."""
+MAX_PEM_CHARACTERS = 65_536
+"""A longer certificate, chain or key that is passed on is not read."""
 
 
 def key_and_csr(subject: x509.Name, kind: str) -> tuple[bytes, str]:
@@ -56,4 +58,22 @@ def read_text(path: Path, what: str) -> str:
         raise ConfigurationError(f"{what} {path} is not text: expected PEM or JSON in UTF-8") from None
     if len(data) > MAX_FILE_BYTES:
         raise ConfigurationError(f"{what} {path} is larger than 1 MiB: expected a small text file")
+    return text
+
+
+def read_pem(path: Path, flag: str) -> str:
+    """The text of a file that `flag` names; ConfigurationError when it cannot be read, is not ASCII or is too long."""
+    try:
+        with path.open(encoding="ascii") as stream:
+            text = stream.read(MAX_PEM_CHARACTERS + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{flag} {path} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(
+            f"{flag} {path} is not PEM, it holds other characters than ASCII: expected -----BEGIN …-----"
+        ) from None
+    if len(text) > MAX_PEM_CHARACTERS:
+        raise ConfigurationError(
+            f"{flag} {path} has more than {MAX_PEM_CHARACTERS} characters: expected a few certificates, or one key"
+        )
     return text

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from handfast.cli.call import Call, calls_server
+from handfast.cli.key_files import read_pem
 from handfast.cli.output import plain, print_json, print_table
 from handfast.errors import ConfigurationError
 
 server_cert_app = typer.Typer(help="Server certificates of your own, for domain names of your own.")
 
-_MAX_PEM = 65_536
 _Account = Annotated[
     str | None,
     typer.Option("--account", metavar="ACCOUNT", help="Whose domain configurations can name it.", show_default=False),
@@ -71,11 +71,11 @@ def import_certificate(
         raise ConfigurationError("give either a NAME for a new certificate, or --arn to replace one")
     if arn is not None and account is not None:
         raise ConfigurationError("--arn says whose the certificate is: leave --account out")
-    given: dict[str, Any] = {"certificate": _read(cert, "--cert")}
+    given: dict[str, Any] = {"certificate": read_pem(cert, "--cert")}
     if key is not None:
-        given["privateKey"] = _read(key, "--key")
+        given["privateKey"] = read_pem(key, "--key")
     if chain is not None:
-        given["certificateChain"] = _read(chain, "--chain")
+        given["certificateChain"] = read_pem(chain, "--chain")
     with call.handfast() as api:
         if arn is not None:
             given["serverCertificateArn"] = arn
@@ -135,16 +135,3 @@ def delete(call: Call, arn: Annotated[str, typer.Argument(metavar="ARN", show_de
     with call.handfast() as api:
         api.delete_server_certificate(serverCertificateArn=arn)
     call.answer({"serverCertificateArn": arn}, f"{arn} is deleted, and its private key with it")
-
-
-def _read(path: Path, flag: str) -> str:
-    try:
-        with path.open(encoding="ascii") as stream:
-            text = stream.read(_MAX_PEM + 1)
-    except OSError as error:
-        raise ConfigurationError(f"{flag} {path} cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{flag} {path} is not PEM: it holds other characters than ASCII") from None
-    if len(text) > _MAX_PEM:
-        raise ConfigurationError(f"{flag} {path} has more than {_MAX_PEM} characters: that is no certificate or key")
-    return text

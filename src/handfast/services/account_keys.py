@@ -10,7 +10,7 @@ policies. When it is revoked, or its account disabled, its connections are cut.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from handfast.core.identity.ids import CertificateId, Scope
 from handfast.core.identity.refusal import Reason, ReasonCode, Stage
@@ -204,13 +204,13 @@ class AccountKeys:
 class PlaneByCredential:
     """`seam.Plane`: the verdict on certificates and that on account keys, each for its own connections."""
 
-    def __init__(self, certificates: Plane, keys: AccountKeys, recorder: Recorder) -> None:
+    def __init__(self, certificates: Plane, keys: AccountKeys) -> None:
         self._certificates = certificates
         self._keys = keys
-        self._recorder = recorder
         self.provision = certificates.provision
         self.refused_client = certificates.refused_client
         self.http = certificates.http
+        self.refuse = certificates.refuse  # whose key signed stands in the facts
 
     def identify_now(self, facts: TLSFacts) -> Admitted | Refused | None:
         """A certificate's verdict from memory; keys are always read."""
@@ -240,38 +240,3 @@ class PlaneByCredential:
         if isinstance(authorizer, AccountAuthorizer):
             return self._keys.may_publish_will(authorizer, topic)
         return self._certificates.may_publish_will(admitted, authorizer, topic, retain)
-
-    def refuse(
-        self,
-        stage: Stage,
-        reasons: tuple[Reason, ...],
-        facts: TLSFacts | None,
-        admitted: Admitted | Awaiting | None = None,
-        *,
-        address: str = "",
-        client_id: str | None = None,
-        resource: str | None = None,
-        details: Mapping[str, str] | None = None,
-    ) -> str:
-        """Record it; of a key it is its account's before the connection is admitted, too."""
-        if facts is None or facts.signed is None:
-            return self._certificates.refuse(
-                stage,
-                reasons,
-                facts,
-                admitted,
-                address=address,
-                client_id=client_id,
-                resource=resource,
-                details=details,
-            )
-        return self._recorder.record(
-            stage,
-            reasons,
-            facts,
-            facts.signed.scope,
-            address=address,
-            client_id=client_id,
-            resource=resource,
-            details=details,
-        )

@@ -29,7 +29,7 @@ from handfast.services.pki_folder import (
     intermediate_name,
 )
 
-_TODO = (
+_WHAT_TO_DO = (
     "Let the root keys sign it: handfast roots request DIR --act intermediate-legacy, then roots sign and roots "
     "install; or start without --legacy-endpoint."
 )
@@ -58,15 +58,17 @@ class LegacyAuthority:
         self._lock = threading.Lock()
         found = folder.legacy_intermediate()
         if found is None:
-            raise ConfigurationError(f"--legacy-endpoint needs an intermediate under the legacy root. {_TODO}")
+            raise ConfigurationError(f"--legacy-endpoint needs an intermediate under the legacy root. {_WHAT_TO_DO}")
         self._intermediate: Intermediate = found
         broken = chains.verify([found.certificate], [folder.roots()[LEGACY]], at=clock.now())
         if broken:
             why = " ".join(rule.message for rule in broken)
-            raise ConfigurationError(f"The intermediate for --legacy-endpoint does not verify. {why} {_TODO}")
+            raise ConfigurationError(f"The intermediate for --legacy-endpoint does not verify. {why} {_WHAT_TO_DO}")
         self._key = keys.signing_key(intermediate_name("rsa", found.generation))
         if not holds(self._key, found.certificate):
-            raise ConfigurationError(f"pki/intermediates/legacy-{found.generation}.pem is of another key. {_TODO}")
+            raise ConfigurationError(
+                f"pki/intermediates/legacy-{found.generation}.pem is of another key. {_WHAT_TO_DO}"
+            )
         self._new_key = keys.new_key
 
     def chain(self, region: str) -> LegacyChain:

@@ -13,6 +13,7 @@ from typing import Protocol
 from handfast.core.identity.ids import CertificateId, Scope
 from handfast.core.identity.observations import Observation, Sighting
 from handfast.ports import Clock
+from handfast.services.gathering import Gathering
 
 FLUSH_INTERVAL_S = 5.0
 MAX_PENDING = 10_000
@@ -26,14 +27,13 @@ class Archive(Protocol):
     def of_scope(self, scope: Scope) -> list[Observation]: ...
 
 
-class Observations:
+class Observations(Gathering[tuple[Scope, Sighting, str], Observation]):
     """`seam.ConnectionObserver`. `run` writes until it is cancelled; `flush` writes now."""
 
     def __init__(self, archive: Archive, clock: Clock, *, interval_s: float = FLUSH_INTERVAL_S) -> None:
+        super().__init__(archive.add, interval_s)
         self._archive = archive
         self._clock = clock
-        self._interval_s = interval_s
-        self._pending: dict[tuple[Scope, Sighting, str], Observation] = {}
         self.dropped = 0
         """Observations that were not recorded because too many waited, since the start."""
 
@@ -68,23 +68,11 @@ class Observations:
             parties=parties,
             addresses=addresses if addresses[0] != addresses[1] else addresses[:1],
         )
-        known = self._pending.get(key)
-        if known is None and len(self._pending) >= MAX_PENDING:
+        known = self.pending.get(key)
+        if known is None and len(self.pending) >= MAX_PENDING:
             self.dropped += 1
             return
-        self._pending[key] = seen if known is None else known.joined(seen)
-
-    async def run(self) -> None:
-        """Writes what gathers, until it is cancelled."""
-        while True:
-            await asyncio.sleep(self._interval_s)
-            await self.flush()
-
-    async def flush(self) -> None:
-        """What has gathered is in the archive."""
-        pending, self._pending = list(self._pending.values()), {}
-        if pending:
-            await asyncio.to_thread(self._archive.add, pending)
+        self.pending[key] = seen if known is None else known.joined(seen)
 
     async def of_scope(self, scope: Scope) -> list[Observation]:
         """Everything known of the scope, up to this moment."""

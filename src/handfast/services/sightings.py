@@ -8,13 +8,13 @@ said within the hour. Every few seconds what has gathered is written to the arch
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Protocol
 
 from handfast.core.identity.ids import CertificateId, Scope
 from handfast.core.identity.sightings import Sighting, Trait
 from handfast.ports import Clock
 from handfast.seam import TLSFacts
+from handfast.services.gathering import Gathering
 
 FLUSH_INTERVAL_S = 5.0
 MAX_PENDING = 20_000
@@ -28,19 +28,18 @@ Key = tuple[Scope, CertificateId]
 class Archive(Protocol):
     """Where sightings are kept; blocking, never raising (storage.sightings)."""
 
-    def add(self, sightings: Sequence[Sighting]) -> None: ...
+    def add(self, sightings: list[Sighting]) -> None: ...
     def page(self, scope: Scope, trait: Trait, limit: int, after: str) -> list[Sighting]: ...
 
 
-class SightingLog:
+class SightingLog(Gathering[Key, Sighting]):
     """`services.verdict_ports.Sightings`. `run` writes until it is cancelled; `flush` writes now."""
 
     def __init__(self, archive: Archive, clock: Clock, *, interval_s: float = FLUSH_INTERVAL_S) -> None:
+        super().__init__(archive.add, interval_s)
         self._archive = archive
         self._clock = clock
-        self._interval_s = interval_s
         self._recent: dict[Key, tuple[int, float]] = {}
-        self._pending: dict[Key, Sighting] = {}
 
     def seen(self, key: Key, facts: TLSFacts, *, legacy: bool) -> None:
         """The certificate was let in."""
@@ -52,8 +51,8 @@ class SightingLog:
         known = self._recent.get(key)
         if known is not None and known[0] == what and monotonic - known[1] < AGAIN_AFTER_S:
             return
-        earlier = self._pending.get(key)
-        if earlier is None and len(self._pending) >= MAX_PENDING:
+        earlier = self.pending.get(key)
+        if earlier is None and len(self.pending) >= MAX_PENDING:
             return
         if known is None and len(self._recent) >= MAX_RECENT:
             self._recent.clear()  # each is written once more
@@ -67,19 +66,7 @@ class SightingLog:
             hybrid_offered_at=now if facts.hybrid_offered else None,
             hybrid_agreed_at=now if agreed else None,
         )
-        self._pending[key] = sighting if earlier is None else earlier.joined(sighting)
-
-    async def run(self) -> None:
-        """Writes what gathers, until it is cancelled."""
-        while True:
-            await asyncio.sleep(self._interval_s)
-            await self.flush()
-
-    async def flush(self) -> None:
-        """What has gathered is in the archive."""
-        pending, self._pending = list(self._pending.values()), {}
-        if pending:
-            await asyncio.to_thread(self._archive.add, pending)
+        self.pending[key] = sighting if earlier is None else earlier.joined(sighting)
 
     async def page(self, scope: Scope, trait: Trait, limit: int, after: str = "") -> list[Sighting]:
         """Of the scope, by certificateId, those behind `after`; up to this moment."""

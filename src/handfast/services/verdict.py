@@ -580,10 +580,13 @@ class Verdict:
         resource: str | None = None,
         details: Mapping[str, str] | None = None,
     ) -> str:
-        """Record it; its trace id. Whose it is: the admitted account, else the account that the server name means."""
+        """Record it; its trace id. Its account: that admitted, else the signer's, else that of the server name."""
         scope = admitted.scope if admitted is not None else None
-        if scope is None and facts is not None and facts.sni is not None:
-            scope = self._endpoints.resolve_sni(normal_name(facts.sni))
+        if scope is None and facts is not None:
+            if facts.signed is not None:
+                scope = facts.signed.scope
+            elif facts.sni is not None:
+                scope = self._endpoints.resolve_sni(normal_name(facts.sni))
         return self._recorder.record(
             stage, reasons, facts, scope, address=address, client_id=client_id, resource=resource, details=details
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from pathlib import Path
 
 _PAGE_BYTES = 4096
@@ -37,3 +38,42 @@ def discard_archive(path: Path) -> None:
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         except OSError:
             pass
+
+
+class ArchiveFile:
+    """
+    Such a file, opened when it is needed. `lock` is for who uses its connection.
+
+    After an error the next use opens it again, and where the file was damaged, begins anew.
+    """
+
+    def __init__(self, path: Path, schema: str, max_bytes: int) -> None:
+        self.path = path
+        self.lock = threading.Lock()
+        self._schema = schema
+        self._max_bytes = max_bytes
+        self._connection: sqlite3.Connection | None = None
+
+    def open(self) -> sqlite3.Connection:
+        """The connection; sqlite3.Error or OSError."""
+        if self._connection is None:
+            self._connection = open_archive(self.path, self._schema, self._max_bytes)
+        return self._connection
+
+    def drop(self, error: Exception) -> bool:
+        """The connection on which `error` came is closed; whether the file was damaged, and is gone."""
+        self._close()
+        damaged = is_damaged(error)
+        if damaged:
+            discard_archive(self.path)
+        return damaged
+
+    def close(self) -> None:
+        """The file is closed."""
+        with self.lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -9,7 +9,6 @@ import datetime as dt
 import json
 import logging
 import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from handfast.core.identity.decisions import (
 from handfast.core.identity.ids import AccountId, CertificateId, Scope
 from handfast.errors import StoreConflict, StoreUnavailable
 from handfast.ports import Page, PageRequest
-from handfast.storage.archive_file import discard_archive, is_damaged, open_archive
+from handfast.storage.archive_file import ArchiveFile
 
 log = logging.getLogger(__name__)
 
@@ -85,12 +84,9 @@ class SQLiteDecisions:
         max_rows: int = MAX_ROWS,
         max_bytes: int = MAX_FILE_BYTES,
     ) -> None:
-        self._path = path
+        self._file = ArchiveFile(path, _SCHEMA, max_bytes)
         self._per_principal = per_principal
         self._max_rows = max_rows
-        self._max_bytes = max_bytes
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
         self._started: float | None = None
         self._until: float = 0.0
         self._unwritten = False
@@ -111,9 +107,9 @@ class SQLiteDecisions:
         started = at if self._started is None or self._unwritten else self._started
         if not (decisions or overflows or ends) and started == self._started and at - self._until < _HEARTBEAT_S:
             return
-        with self._lock:
+        with self._file.lock:
             try:
-                connection = self._open()
+                connection = self._file.open()
                 with connection:
                     self._join(connection, decisions)
                     self._prune(connection, decisions, at)
@@ -131,10 +127,7 @@ class SQLiteDecisions:
 
     def close(self) -> None:
         """The file is closed."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+        self._file.close()
 
     @staticmethod
     def _join(connection: sqlite3.Connection, decisions: Sequence[RecordedDecision]) -> None:
@@ -186,7 +179,7 @@ class SQLiteDecisions:
     def _make_room(self, now: float) -> None:
         """The file is as long as it may be: a tenth of it goes, so that the next writing finds room."""
         try:
-            connection = self._open()
+            connection = self._file.open()
             with connection:
                 (rows,) = connection.execute("SELECT count(*) FROM decisions").fetchone()
                 self._shrink(connection, rows // 10 + 1, now)
@@ -247,26 +240,17 @@ class SQLiteDecisions:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._file.lock:
             try:
-                yield self._open()
+                yield self._file.open()
             except (sqlite3.Error, OSError, ValueError, TypeError) as error:
                 self._drop(error)
                 raise StoreUnavailable(f"the record of decisions cannot be read: {error}") from error
 
     # --- the file ---------------------------------------------------------------------------------------------
 
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = open_archive(self._path, _SCHEMA, self._max_bytes)
-        return self._connection
-
     def _drop(self, error: Exception) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        if is_damaged(error):
-            discard_archive(self._path)
+        if self._file.drop(error):
             self._started = None
 
 

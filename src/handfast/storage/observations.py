@@ -6,14 +6,13 @@ import datetime as dt
 import json
 import logging
 import sqlite3
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from handfast.core.identity.ids import AccountId, Scope
 from handfast.core.identity.observations import LOOK_BACK, Observation, Sighting
-from handfast.storage.archive_file import discard_archive, is_damaged, open_archive
+from handfast.storage.archive_file import ArchiveFile
 
 log = logging.getLogger(__name__)
 
@@ -40,16 +39,14 @@ class SQLiteObservations:
     """
 
     def __init__(self, path: Path, *, max_rows: int = MAX_ROWS_PER_ACCOUNT) -> None:
-        self._path = path
+        self._file = ArchiveFile(path, _SCHEMA, MAX_FILE_BYTES)
         self._max_rows = max_rows
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
 
     def add(self, observations: Sequence[Observation]) -> None:
         """Joined with what is known of the same subjects; each account keeps its newest rows. Logs, never raises."""
-        with self._lock:
+        with self._file.lock:
             try:
-                connection = self._open()
+                connection = self._file.open()
                 with connection:
                     for seen in observations:
                         self._join(connection, seen)
@@ -57,13 +54,13 @@ class SQLiteObservations:
                         self._prune(connection, account, max(seen.last_seen for seen in observations))
             except (sqlite3.Error, OSError) as error:
                 log.warning("%d observations could not be written to %s: %s", len(observations), FILE_NAME, error)
-                self._drop(error)
+                self._file.drop(error)
 
     def of_scope(self, scope: Scope) -> list[Observation]:
         """What is known of the scope, the newest first, at most as many as an account keeps. Never raises."""
-        with self._lock:
+        with self._file.lock:
             try:
-                rows = self._open().execute(
+                rows = self._file.open().execute(
                     f"SELECT {_COLUMNS} FROM observations WHERE account = ? AND region = ?"  # noqa: S608
                     " ORDER BY last_seen DESC LIMIT ?",
                     (scope.account, scope.region, self._max_rows),
@@ -71,27 +68,12 @@ class SQLiteObservations:
                 return [_observation(row) for row in rows]
             except (sqlite3.Error, OSError, ValueError) as error:
                 log.warning("the observations of connections cannot be read: %s", error)
-                self._drop(error)
+                self._file.drop(error)
                 return []
 
     def close(self) -> None:
         """The file is closed."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = open_archive(self._path, _SCHEMA, MAX_FILE_BYTES)
-        return self._connection
-
-    def _drop(self, error: Exception) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        if is_damaged(error):
-            discard_archive(self._path)
+        self._file.close()
 
     @staticmethod
     def _join(connection: sqlite3.Connection, seen: Observation) -> None:

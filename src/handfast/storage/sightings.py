@@ -5,14 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import sqlite3
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from handfast.core.identity.ids import CertificateId, Scope
 from handfast.core.identity.sightings import Sighting, Trait
-from handfast.storage.archive_file import discard_archive, is_damaged, open_archive
+from handfast.storage.archive_file import ArchiveFile
 
 log = logging.getLogger(__name__)
 
@@ -50,17 +49,15 @@ class SQLiteSightings:
     """
 
     def __init__(self, path: Path, *, max_rows: int = MAX_ROWS_PER_ACCOUNT) -> None:
-        self._path = path
+        self._file = ArchiveFile(path, _SCHEMA, MAX_FILE_BYTES)
         self._max_rows = max_rows
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
 
     def add(self, sightings: Sequence[Sighting]) -> None:
         """Joined with what is known of the same certificates; an account keeps its newest rows. Logs, never raises."""
         rows = [_row(each) for each in sightings]
-        with self._lock:
+        with self._file.lock:
             try:
-                connection = self._open()
+                connection = self._file.open()
                 with connection:
                     connection.executemany(_ADD, rows)
                     newest = max(row[-1] for row in rows)
@@ -68,16 +65,16 @@ class SQLiteSightings:
                         self._prune(connection, account, newest)
             except (sqlite3.Error, OSError) as error:
                 log.warning("%d sightings could not be written to %s: %s", len(rows), FILE_NAME, error)
-                self._drop(error)
+                self._file.drop(error)
 
     def page(self, scope: Scope, trait: Trait, limit: int, after: str) -> list[Sighting]:
         """Of the scope, by certificateId, those behind `after`. Never raises."""
-        with self._lock:
+        with self._file.lock:
             try:
-                rows = self._open().execute(_PAGES[trait], (scope.account, scope.region, after, limit)).fetchall()
+                rows = self._file.open().execute(_PAGES[trait], (scope.account, scope.region, after, limit)).fetchall()
             except (sqlite3.Error, OSError) as error:
                 log.warning("the sightings of certificates cannot be read: %s", error)
-                self._drop(error)
+                self._file.drop(error)
                 return []
         return [
             Sighting(
@@ -92,22 +89,7 @@ class SQLiteSightings:
 
     def close(self) -> None:
         """The file is closed."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = open_archive(self._path, _SCHEMA, MAX_FILE_BYTES)
-        return self._connection
-
-    def _drop(self, error: Exception) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        if is_damaged(error):
-            discard_archive(self._path)
+        self._file.close()
 
     def _prune(self, connection: sqlite3.Connection, account: str, newest: float) -> None:
         oldest = newest - KEPT.total_seconds()

@@ -194,14 +194,18 @@ class SQLiteDatabase:
         if self._closed:
             return
         self._closed = True
-        self._writes.put(None)
-        for _ in range(_READERS):
-            self._reads.put(None)
-        await asyncio.to_thread(self._join)
+        await asyncio.to_thread(self._stop)
 
-    def _join(self) -> None:
-        for thread in self._threads:
+    def _stop(self) -> None:
+        # SQLite empties the write-ahead log when the last connection closes. Of two that close at the same moment each
+        # can take the other for open, and the log would stay, with whatever was deleted in it: the writer goes alone.
+        writer, *readers = self._threads
+        for _ in readers:
+            self._reads.put(None)
+        for thread in readers:
             thread.join()
+        self._writes.put(None)
+        writer.join()
         self._engine.dispose()
         self._lock.release()
 

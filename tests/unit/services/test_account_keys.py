@@ -81,7 +81,7 @@ class Keys:
         self.keys = AccountKeys(self._look_up, recorder, FakeClock(), lambda scope, _: f"{scope.region}.example")
         self.keys.command(self.cutter)  # type: ignore[arg-type]
         self.certificates = FakePlane()
-        self.plane = PlaneByCredential(self.certificates, self.keys, recorder)
+        self.plane = PlaneByCredential(self.certificates, self.keys)
         self.facts: TLSFacts = dataclasses.replace(facts(), certificate_id=CertificateId(""), signed=SIGNED)
 
     async def _look_up(self, access_key_id: str) -> Signer | None:
