@@ -8,6 +8,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 ARGS ?=
 PYTEST_ARGS ?=
 
+# Every start of the server or the command line would compile all of handfast anew: a second or more each time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check unit e2e testssl fuzz hammer bench docs lock clean dev-setup system-packages node-packages
 .DELETE_ON_ERROR:

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import json
 import multiprocessing
+import multiprocessing.synchronize
 import random
 import resource
 import socket
@@ -66,19 +67,32 @@ async def _hold(kind: str, address: str, port: int, hello: bytes, context: ssl.S
         writer.close()
 
 
-async def _attack(count: int, addresses: int, port: int, name: str, ca: str, identity: str, seconds: float) -> None:
+async def _attack(
+    under_way: multiprocessing.synchronize.Event,
+    count: int,
+    addresses: int,
+    port: int,
+    name: str,
+    ca: str,
+    identity: str,
+    seconds: float,
+) -> None:
     context = ssl.create_default_context(cafile=ca)
     context.load_cert_chain(identity)
     hello = client_hello(name)
+    begun: set[int] = set()
 
     async def one(number: int) -> None:
         address = f"127.0.1.{1 + number % addresses}"
         # Every 20th finishes its handshake: that costs the server a millisecond each time, and the attacker more.
         kind = _KINDS[4] if number % 20 == 0 else _KINDS[number % 4]
         await asyncio.sleep(random.random() * 5)
+        begun.add(number)
         while True:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 await _hold(kind, address, port, hello, context, name)
+            if len(begun) == count:  # all of them are there, and this one was shed
+                under_way.set()
             await asyncio.sleep(1)
 
     with contextlib.suppress(TimeoutError):
@@ -87,7 +101,7 @@ async def _attack(count: int, addresses: int, port: int, name: str, ca: str, ide
 
 
 def attack(*arguments: Any) -> None:
-    """Hold connections for so many seconds; in a process of its own."""
+    """Hold connections for so many seconds, in a process of its own; its event says when all are there."""
     asyncio.run(_attack(*arguments))
 
 
@@ -132,9 +146,12 @@ def measure(slow: int, addresses: int, honest: int) -> dict[str, Any]:
         series(server, context, 20, 0)  # warm
         alone, refused_alone = series(server, context, honest, 1000)
         arguments = (slow, addresses, server.port, server.sni, str(server.ca), str(folder / "honest.pem"), 600.0)
-        attacker = multiprocessing.get_context("spawn").Process(target=attack, args=arguments, daemon=True)
+        spawn = multiprocessing.get_context("spawn")
+        under_way = spawn.Event()
+        attacker = spawn.Process(target=attack, args=(under_way, *arguments), daemon=True)
         attacker.start()
-        time.sleep(8)  # all of them are there, and the first are shed already
+        if not under_way.wait(_LIMIT_S):
+            raise SetupError(f"the {slow} slow connections were not all there after {_LIMIT_S:.0f} s")
         beside, refused = series(server, context, honest, 100_000)
         if not attacker.is_alive():
             raise SetupError("the slow connections ended early")

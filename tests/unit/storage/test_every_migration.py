@@ -141,9 +141,7 @@ def _content(revision: str, filled: bool) -> bytes:
 def open_and_close(path: Path, to: str) -> None:
     """As the store opens it, but to another revision than the newest."""
     database = SQLiteDatabase.open(path, lambda connection: migrate.upgrade(connection, str(path), to=to))
-    for job in (database._writes, database._reads, database._reads):
-        job.put(None)
-    database._join()
+    database._stop()
 
 
 def rows(raw: sqlite3.Connection, table: str) -> list[dict[str, Any]]:
@@ -397,9 +395,7 @@ def test_a_table_is_rebuilt_without_taking_the_rows_along_that_refer_to_it(tmp_p
             pass
 
     database = SQLiteDatabase.open(path, rebuild)
-    for job in (database._writes, database._reads, database._reads):
-        job.put(None)
-    database._join()
+    database._stop()
     with sqlite3.connect(path) as raw:
         assert [(ROWS,)] == raw.execute("SELECT count(*) FROM thing_attributes").fetchall()
     raw.close()

@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from tests.support.registry import (
     SCOPE,
     account,
@@ -228,6 +228,16 @@ async def test_closing_finishes_what_was_submitted_and_refuses_the_rest(tmp_path
         await store.accounts()
     with pytest.raises(StoreUnavailable):
         await store.create_account(account(), cause())
+
+
+async def test_the_writers_connection_closes_last_and_leaves_no_log(tmp_path: Path) -> None:
+    closed: list[str] = []
+    for _ in range(10):
+        async with sqlite_store(tmp_path) as store:
+            event.listen(store._database._engine, "close", lambda *_: closed.append(threading.current_thread().name))
+        assert "handfast-writer" == closed[-1]
+        assert ["handfast.db"] == [each.name for each in tmp_path.iterdir() if each.name.startswith("handfast.db")]
+    assert 10 == closed.count("handfast-writer") < len(closed)
 
 
 async def test_a_reader_sees_every_write_that_was_acknowledged_before(tmp_path: Path) -> None:
