@@ -19,7 +19,7 @@ _PART = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end of (?
 
 def settings() -> Iterator[str]:
     """One section for each row of the settings table."""
-    from handfast.config import SETTINGS
+    from handfast.config.table import SETTINGS
 
     for setting in SETTINGS:
         yield f"### `{setting.flag}`"

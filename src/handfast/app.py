@@ -15,7 +15,6 @@ import signal
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -31,7 +30,8 @@ from handfast.certificate_status import start_publishing, start_stapling
 from handfast.checking import Checking
 from handfast.cli.connection import resolves
 from handfast.cli.screens import ServeInfo, start_screen
-from handfast.config import Settings, secret_from_file
+from handfast.config.secret_file import private_secret
+from handfast.config.settings import Settings
 from handfast.control import bulk_registration, certificates
 from handfast.control.handlers import build_handfast_handlers, build_handlers
 from handfast.control.quotas import CallRates
@@ -163,7 +163,7 @@ class Plane:
         """Every listener accepts, then the ready file appears and the start screen is printed."""
         settings, stack = self._settings, self._stack
         data_dir = settings.data_dir
-        key_passphrase = _read_secret(settings.key_passphrase_file, "--key-passphrase-file")
+        key_passphrase = private_secret(settings.key_passphrase_file, "--key-passphrase-file")
 
         sockets = {
             name: bind(settings.host, port, flag)
@@ -209,7 +209,7 @@ class Plane:
             server_names=settings.server_names,
             clock=self._clock,
             entropy=self._entropy,
-            root_passphrase=_read_secret(settings.root_passphrase_file, "--root-passphrase-file"),
+            root_passphrase=private_secret(settings.root_passphrase_file, "--root-passphrase-file"),
             key_passphrase=key_passphrase,
             keystore=FileKeyStore,
             progress=_say,
@@ -396,7 +396,7 @@ class Plane:
             api=websockets.before(api),
             trust_dir=data_dir / "trust",
             metrics=self._meter.render,
-            metrics_token=_read_secret(settings.metrics_token_file, "--metrics-token-file"),
+            metrics_token=private_secret(settings.metrics_token_file, "--metrics-token-file"),
             loopback=settings.is_loopback,
             hosts=own_hosts,
             report=bulk_tasks.links.report,
@@ -566,15 +566,6 @@ class Plane:
             dev=settings.dev,
             first_run=first_run,
         )
-
-
-def _read_secret(path: Path | None, flag: str) -> bytes | None:
-    """The file's first line; it must be ours alone."""
-    if path is None:
-        return None
-    if path.exists() and path.stat().st_mode & 0o077:
-        raise ConfigurationError(f"{flag} {path} can be read by others: chmod 600 {path}")
-    return secret_from_file(path, flag).encode()
 
 
 def _say(text: str) -> None:

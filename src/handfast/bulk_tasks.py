@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from handfast.bulk_inputs.configured import ConfiguredInputs
-from handfast.config_tables import read_bulk_inputs
+from handfast.config.file_tables import read_bulk_inputs
 from handfast.core.identity.ids import AccountId
 from handfast.ports import Clock, Entropy, Store
 from handfast.services.registration_reports import ReportFiles, ReportLinks

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from handfast.config import Settings
+from handfast.config.settings import Settings
 from handfast.ports import Change, Clock, Entropy, Meter, Store
 from handfast.responders.fetch import HttpResponders
 from handfast.services.authorities import ServerAuthority

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from handfast.config import Settings
+from handfast.config.settings import Settings
 from handfast.core.identity.domains import ApplicationProtocol, AuthenticationType
 from handfast.core.identity.security_policy import SECURITY_POLICIES
 from handfast.keystore.file import FileKeyStore

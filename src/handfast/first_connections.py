@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
-from handfast.config import Settings
+from handfast.config.settings import Settings
 from handfast.ports import Clock, Entropy, Notify, Store
 from handfast.seam import DataPlane
 from handfast.services.first_provisioning import FirstProvisioning

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from handfast.config_tables import read_hooks
+from handfast.config.file_tables import read_hooks
 from handfast.core.provisioning.hooks import Command, HookName
 from handfast.errors import ConfigurationError
 from handfast.hooks.command import unsafe, unusable

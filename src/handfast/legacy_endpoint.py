@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 
-from handfast.config import Settings
+from handfast.config.settings import Settings
 from handfast.keystore.file import FileKeyStore
 from handfast.ports import Clock, Entropy
 from handfast.services.endpoints import EndpointDirectory, EndpointService

@@ -14,7 +14,7 @@ import pytest
 
 from handfast import errors
 from handfast.cli.main import COMMANDS, load
-from handfast.config import SETTINGS
+from handfast.config.table import SETTINGS
 from handfast.core.identity.refusal import ReasonCode
 from handfast.telemetry.metrics import METRICS
 

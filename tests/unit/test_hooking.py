@@ -9,7 +9,7 @@ import pytest
 from tests.support.hooks import QUESTION, targeting, webhook
 from tests.support.registry import SCOPE, FakeEntropy, cause, sqlite_store
 
-from handfast.config import resolve
+from handfast.config.resolving import resolve
 from handfast.errors import ConfigurationError
 from handfast.hooking import Hooking
 from handfast.ports import Change

@@ -75,7 +75,6 @@ OUTER = {
     "ports": {"core"},
     "seam": {"core"},
     "config": {"core"},
-    "config_tables": {"core"},
     "datadir": set(),
     "services": {"core", "ports", "seam", "datadir"},  # the PKI and the credentials are files of the directory
     # driving adapters

@@ -18,7 +18,8 @@ from handfast.cli.call import Call, calls_server
 from handfast.cli.connection import server_runs
 from handfast.cli.options import data_directory
 from handfast.cli.output import plain, print_json, print_table
-from handfast.config import config_file, resolve
+from handfast.config.file import config_file
+from handfast.config.resolving import resolve
 from handfast.durations import UNITS, parse_duration
 from handfast.errors import ConfigurationError
 from handfast.printable import printable

@@ -15,7 +15,8 @@ from handfast.cli.call import Call, calls_server
 from handfast.cli.connection import server_runs
 from handfast.cli.options import AsJson, DataDir, data_directory
 from handfast.cli.output import plain, print_json
-from handfast.config import config_file, resolve
+from handfast.config.file import config_file
+from handfast.config.resolving import resolve
 from handfast.errors import ConfigurationError
 from handfast.printable import printable
 from handfast.services.backup import Backup, backup_name, megabytes, move_backup

@@ -6,7 +6,9 @@ import typer
 
 from handfast.cli.options import AsJson, with_settings
 from handfast.cli.output import print_json, print_table
-from handfast.config import SETTINGS, Settings, shown
+from handfast.config.setting import shown
+from handfast.config.settings import Settings
+from handfast.config.table import SETTINGS
 
 config_app = typer.Typer(help="The settings: what holds and where it came from.")
 

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from handfast.cli.options import data_directory
-from handfast.config import is_loopback
+from handfast.config.hosts import is_loopback
 from handfast.errors import ConfigurationError, HandfastError
 from handfast.printable import printable
 

@@ -10,7 +10,7 @@ import typer
 from handfast.cli.call import Call, calls_server
 from handfast.cli.key_files import read_pem
 from handfast.cli.output import plain, print_json, print_table
-from handfast.config import secret_from_file
+from handfast.config.secret_file import secret_from_file
 
 hook_app = typer.Typer(help="Hooks in place of cloud functions: webhooks, and commands of handfast.toml.")
 

@@ -12,7 +12,10 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from handfast.config import SETTINGS, Setting, config_file, resolve
+from handfast.config.file import config_file
+from handfast.config.resolving import resolve
+from handfast.config.setting import Setting
+from handfast.config.table import SETTINGS
 from handfast.errors import ConfigurationError
 from handfast.printable import printable
 

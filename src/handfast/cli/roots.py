@@ -24,7 +24,8 @@ from handfast.cli.roots_keys import (
 )
 from handfast.cli.roots_rehearse import rehearse_app
 from handfast.cli.roots_rollover import add, promote, retire, tell_server
-from handfast.config import config_file, resolve
+from handfast.config.file import config_file
+from handfast.config.resolving import resolve
 from handfast.pki import key_folder, system_clock, system_entropy
 from handfast.printable import printable
 from handfast.services import root_ceremony as ceremony

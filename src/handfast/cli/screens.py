@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from handfast.config import is_loopback
+from handfast.config.hosts import is_loopback
 
 DEFAULT_DATA_DIR = "handfast-data"
 FIRST_DEVICE = "hello"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from handfast.cli.options import with_settings
-from handfast.config import Settings
+from handfast.config.settings import Settings
 
 
 @with_settings

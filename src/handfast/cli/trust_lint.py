@@ -12,7 +12,8 @@ import typer
 
 from handfast.cli.options import AsJson, DataDir, fail_on_severity
 from handfast.cli.output import print_json, print_table
-from handfast.config import config_file, resolve
+from handfast.config.file import config_file
+from handfast.config.resolving import resolve
 from handfast.core.pki.trust_lint import Finding, Severity, Status, Verdict
 from handfast.printable import printable
 from handfast.services import trust_forecast

@@ -11,7 +11,7 @@ import pytest
 
 import handfast
 from handfast.cli.main import COMMANDS, load, run
-from handfast.config import SETTINGS
+from handfast.config.table import SETTINGS
 
 SRC = Path(__file__).parents[3] / "src"
 

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from handfast.config import SETTINGS, config_file, is_loopback, name_problem, resolve, secret_from_file, shown
+from handfast.config.file import config_file
+from handfast.config.hosts import is_loopback, name_problem
+from handfast.config.resolving import resolve
+from handfast.config.secret_file import secret_from_file
+from handfast.config.setting import shown
+from handfast.config.table import SETTINGS
 from handfast.errors import ConfigurationError
 
 

@@ -52,7 +52,7 @@ def read_hooks(file: Path) -> Mapping[HookName, Command]:
     Raises:
         ConfigurationError: One that cannot be used, by its form; whether the programs exist is not looked at.
     """
-    with file.open("rb") as stream:  # read before, by `config`
+    with file.open("rb") as stream:  # read before, by `file.read_file`
         tables = tomllib.load(stream).get("hooks", {})
     if not isinstance(tables, dict) or len(tables) > HOOKS_MAX:
         raise ConfigurationError(f"{file} has hooks that are no tables, or more than {HOOKS_MAX}: write [hooks.NAME]")
@@ -94,7 +94,7 @@ def read_bulk_inputs(file: Path) -> Mapping[str, Bucket]:
     Raises:
         ConfigurationError: One that cannot be used, by its form; or its directory or credentials cannot be read.
     """
-    with file.open("rb") as stream:  # read before, by `config`
+    with file.open("rb") as stream:  # read before, by `file.read_file`
         read = tomllib.load(stream)
     tables = read.get("bulk-input", read.get("bulk_input", {}))
     if not isinstance(tables, dict) or len(tables) > BULK_INPUTS_MAX:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from handfast.config_tables import read_bulk_inputs
+from handfast.config.file_tables import read_bulk_inputs
 from handfast.core.provisioning.inputs import DirectoryBucket, S3Bucket
 from handfast.errors import ConfigurationError
 
