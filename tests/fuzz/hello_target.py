@@ -34,8 +34,9 @@ from handfast.tls.client_hello import (
     NeedMore,
     printable,
 )
-from handfast.tls.engine import DONE, PublicEngine
 from handfast.tls.fingerprint import fingerprint
+from handfast.tls.openssl.engine import DONE
+from handfast.tls.openssl.public import PublicEngine
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "tls" / "client_hello"
 LIMIT_S = 0.25

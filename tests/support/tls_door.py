@@ -17,7 +17,7 @@ from handfast.seam import ListenerKind, TLSFacts
 from handfast.tls.client_hello import ClientHello
 from handfast.tls.contexts import Contexts
 from handfast.tls.door import DoorFactory, TLSFailure
-from handfast.tls.engine import AcceptCertificate, Engine, accept_any
+from handfast.tls.openssl.engine import AcceptCertificate, Engine, accept_any
 from handfast.tls.places import DoorLimits
 from handfast.tls.proxy_protocol import Proxies
 from handfast.tls.serving import Serving

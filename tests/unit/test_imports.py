@@ -9,6 +9,7 @@ Read from the source with `ast`, so that an import inside a function counts too.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -216,6 +217,22 @@ def test_no_module_has_a_package_outside_the_table() -> None:
         if "__pycache__" not in str(path)
     }
     assert packages - {"handfast", "core"} <= set(CORE) | set(OUTER) | COMPOSITION
+
+
+def test_one_package_touches_openssl_and_one_file_of_it_the_private_binding() -> None:
+    binding = re.compile(r"\b_(lib|ffi)\b")
+    importing = set()
+    naming = set()
+    for path in (SRC / "handfast").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        place = str(path.relative_to(SRC / "handfast"))
+        if "OpenSSL" in text and any(name.split(".")[0] == "OpenSSL" for _, name in imports(path)):
+            importing.add(place)
+        if binding.search(text):
+            naming.add(place)
+    # `handfast chain` is a client, with pyOpenSSL's public methods.
+    assert {"cli/chain.py"} == {place for place in importing if not place.startswith("tls/openssl/")}
+    assert {"tls/openssl/binding.py"} == naming
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from OpenSSL import SSL
 
 from handfast.core.identity.security_policy import DEFAULT_SECURITY_POLICY, SECURITY_POLICIES, SecurityPolicy
 from handfast.errors import ConfigurationError
-from handfast.tls import engine as engines
 from handfast.tls.chain import ChainKind
-from handfast.tls.staples import Staple, attach
+from handfast.tls.openssl.choice import default_engine
+from handfast.tls.openssl.engine import AcceptCertificate, Context, Engine, accept_any
+from handfast.tls.openssl.staples import Staple, attach
 
 ALPN_MQTT: Final = "x-amzn-mqtt-ca"
 ALPN_HTTPS: Final = "x-amzn-http-ca"
@@ -51,14 +51,14 @@ class Contexts:
         prefer: ChainKind = "rsa",
         policy: str = DEFAULT_SECURITY_POLICY,
         *,
-        engine: type[engines.Engine] | None = None,
-        accept: engines.AcceptCertificate | None = None,
+        engine: type[Engine] | None = None,
+        accept: AcceptCertificate | None = None,
     ) -> None:
         """
         Args:
             prefer: The kind that a client gets that can verify both.
             policy: The name of the security policy that holds where a connection asks for no other.
-            engine: For tests; what `engine.default_engine` says otherwise.
+            engine: For tests; what `default_engine` says otherwise.
             accept: For tests; replaces the verify callback's answer.
 
         Raises:
@@ -68,13 +68,13 @@ class Contexts:
             raise ConfigurationError(f"no security policy is named {policy!r}; {', '.join(SECURITY_POLICIES)} are")
         self.policy: SecurityPolicy = SECURITY_POLICIES[policy]
         self.prefer: ChainKind = prefer
-        self._engine = engine or engines.default_engine()
-        self._accept = accept or engines.accept_any
+        self._engine = engine or default_engine()
+        self._accept = accept or accept_any
         self._material: Mapping[tuple[str, ChainKind], _Material] = {}
-        self._table: Mapping[tuple[str, ChainKind, SecurityPolicy, bool, str | None, bool], SSL.Context] = {}
+        self._table: Mapping[tuple[str, ChainKind, SecurityPolicy, bool, str | None, bool], Context] = {}
 
     @property
-    def engine(self) -> type[engines.Engine]:
+    def engine(self) -> type[Engine]:
         """The engine that the contexts are for."""
         return self._engine
 
@@ -140,7 +140,7 @@ class Contexts:
         policy: SecurityPolicy | None = None,
         *,
         whole: bool = True,
-    ) -> SSL.Context | None:
+    ) -> Context | None:
         """
         The context for a connection; None where no such certificate is installed.
 
@@ -167,7 +167,7 @@ class Contexts:
         policy: SecurityPolicy,
         client_auth: bool,
         alpn: str | None,
-    ) -> SSL.Context:
+    ) -> Context:
         context = self._engine.context(
             list(chain),
             material.key,

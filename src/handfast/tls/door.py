@@ -29,10 +29,10 @@ from handfast.tls.chain import Reject, choose_chain, takes_rsa_signatures
 from handfast.tls.client_hello import Bad, ClientHello, ClientHelloReader, NeedMore, Offered
 from handfast.tls.contexts import ALPN_CUSTOM_AUTH, ALPN_HTTP11, ALPN_HTTPS, ALPN_MQTT, Contexts
 from handfast.tls.deadlines import Deadlines
-from handfast.tls.engine import DONE, FAILED, Engine
 from handfast.tls.failures import TLSFailure as TLSFailure
 from handfast.tls.failures import classify, client_alert
 from handfast.tls.offers import Offers
+from handfast.tls.openssl.engine import DONE, FAILED, Engine
 from handfast.tls.pacing import Pace
 from handfast.tls.places import PROXIED, DoorLimits, address_block
 from handfast.tls.proxy_protocol import Malformed, Proxies, ProxyHeaderReader

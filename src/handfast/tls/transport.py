@@ -17,7 +17,7 @@ from typing import Any, Final
 from handfast.errors import ProtocolViolation
 from handfast.seam import TLSFacts
 from handfast.tls.deadlines import Deadlines
-from handfast.tls.engine import MAX_ENCRYPT_BYTES, MAX_FEED_BYTES, Engine
+from handfast.tls.openssl.engine import MAX_ENCRYPT_BYTES, MAX_FEED_BYTES, Engine
 
 _log = logging.getLogger(__name__)
 

@@ -33,8 +33,10 @@ from handfast.services.recording import Recorder
 from handfast.services.refusals import RefusalLog
 from handfast.tls.client_hello import ClientHello, ClientHelloReader, Offered
 from handfast.tls.door import TLSFailure
-from handfast.tls.engine import DirectEngine, Engine, PublicEngine
 from handfast.tls.offers import MAX_SHARED, Offers
+from handfast.tls.openssl.direct import DirectEngine
+from handfast.tls.openssl.engine import Engine
+from handfast.tls.openssl.public import PublicEngine
 from handfast.wire.skeleton import ApiRefusal
 
 C = ReasonCode

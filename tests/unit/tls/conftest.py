@@ -8,7 +8,9 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
-from handfast.tls.engine import DirectEngine, Engine, PublicEngine
+from handfast.tls.openssl.direct import DirectEngine
+from handfast.tls.openssl.engine import Engine
+from handfast.tls.openssl.public import PublicEngine
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -12,7 +12,7 @@ from tests.support.tls_door import contexts, running_door
 from handfast.core.identity.security_policy import SECURITY_POLICIES
 from handfast.errors import ConfigurationError
 from handfast.tls.contexts import ALPN_HTTP11, ALPN_MQTT
-from handfast.tls.engine import Engine
+from handfast.tls.openssl.engine import Engine
 
 CHAINS = server_chains()
 

@@ -20,8 +20,9 @@ from handfast.core.identity.refusal import ReasonCode
 from handfast.core.identity.security_policy import DEFAULT_SECURITY_POLICY, SECURITY_POLICIES
 from handfast.tls.chain import ChainKind, Reject, choose_chain, takes_rsa_signatures
 from handfast.tls.client_hello import MAX_HELLO_BYTES, NEED_MORE, Bad, ClientHello, ClientHelloReader, NeedMore
-from handfast.tls.engine import WANT_READ, DirectEngine
 from handfast.tls.fingerprint import fingerprint
+from handfast.tls.openssl.direct import DirectEngine
+from handfast.tls.openssl.engine import WANT_READ
 
 FOLDER = Path(__file__).parents[2] / "vectors" / "tls" / "client_hello"
 KINDS: tuple[ChainKind, ...] = ("rsa", "ecdsa")

@@ -13,7 +13,7 @@ from tests.support.tls_client import MemoryClient
 from tests.support.tls_door import Echo, contexts, running_door
 
 from handfast.seam import ListenerKind
-from handfast.tls.engine import Engine
+from handfast.tls.openssl.engine import Engine
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

@@ -13,10 +13,13 @@ from tests.support.tls_ca import device
 from tests.support.tls_client import MemoryClient
 from tests.support.tls_door import contexts
 
-from handfast.tls import engine as engines
 from handfast.tls.client_hello import ClientHello, ClientHelloReader
 from handfast.tls.contexts import ALPN_MQTT
-from handfast.tls.engine import DONE, FAILED, WANT_READ, DirectEngine, Engine, PublicEngine
+from handfast.tls.openssl import choice
+from handfast.tls.openssl.binding import missing_symbols
+from handfast.tls.openssl.direct import DirectEngine
+from handfast.tls.openssl.engine import DONE, FAILED, MAX_ENCRYPT_BYTES, MAX_FEED_BYTES, WANT_READ, Engine
+from handfast.tls.openssl.public import PublicEngine
 
 
 def connected(engine: type[Engine], client: MemoryClient, *, kind: str = "rsa", alpn: str | None = None) -> Engine:
@@ -34,19 +37,19 @@ def connected(engine: type[Engine], client: MemoryClient, *, kind: str = "rsa", 
 
 class TestChoice:
     def test_the_binding_that_the_lock_file_pins_has_every_symbol(self) -> None:
-        assert [] == engines.missing_symbols()
+        assert [] == missing_symbols()
 
     @pytest.mark.parametrize(
         ("word", "expected"), [("", DirectEngine), ("direct", DirectEngine), ("public", PublicEngine)]
     )
     def test_the_environment_decides(self, monkeypatch: pytest.MonkeyPatch, word: str, expected: type[Engine]) -> None:
         monkeypatch.setenv("HANDFAST_TLS_ENGINE", word)
-        assert expected is engines.default_engine()
+        assert expected is choice.default_engine()
 
     def test_another_word_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HANDFAST_TLS_ENGINE", "fast")
         with pytest.raises(RuntimeError, match="direct or public"):
-            engines.default_engine()
+            choice.default_engine()
 
     def test_a_binding_without_a_symbol_means_the_public_engine(self) -> None:
         code = (
@@ -56,8 +59,8 @@ class TestChoice:
             "        if name == 'SSL_set_bio': raise AttributeError(name)\n"
             "        return getattr(lib, name)\n"
             "lib, SSL._lib = SSL._lib, Less()\n"
-            "from handfast.tls import engine\n"
-            "print(engine.missing_symbols(), engine.default_engine().__name__)\n"
+            "from handfast.tls.openssl import binding, choice\n"
+            "print(binding.missing_symbols(), choice.default_engine().__name__)\n"
         )
         # `lib` inside pyOpenSSL is the module's own global, so its own calls have to keep working through the stand-in.
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
@@ -65,11 +68,11 @@ class TestChoice:
 
     def test_direct_that_cannot_be_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HANDFAST_TLS_ENGINE", "direct")
-        monkeypatch.setattr(engines, "_MISSING", ["SSL_set_bio"])
+        monkeypatch.setattr(choice, "MISSING", ["SSL_set_bio"])
         with pytest.raises(RuntimeError, match="SSL_set_bio"):
-            engines.default_engine()
+            choice.default_engine()
         monkeypatch.delenv("HANDFAST_TLS_ENGINE")
-        assert PublicEngine is engines.default_engine()
+        assert PublicEngine is choice.default_engine()
 
 
 class TestFacts:
@@ -201,12 +204,12 @@ class TestBuffers:
         client = MemoryClient()
         server = connected(engine, client)
         server.drain()
-        data = bytes(range(256)) * (engines.MAX_ENCRYPT_BYTES // 256)
+        data = bytes(range(256)) * (MAX_ENCRYPT_BYTES // 256)
         client.receive(server.encrypt(data))
         assert data == client.read()
         wire, got = client.send(data), b""
-        for start in range(0, len(wire), engines.MAX_FEED_BYTES):
-            got += server.receive(wire[start : start + engines.MAX_FEED_BYTES])
+        for start in range(0, len(wire), MAX_FEED_BYTES):
+            got += server.receive(wire[start : start + MAX_FEED_BYTES])
         assert data == got
 
 

@@ -28,8 +28,9 @@ from tests.support.tls_door import contexts
 from handfast.core.identity.refusal import ReasonCode
 from handfast.tls.contexts import Contexts
 from handfast.tls.door import MAX_FLIGHT_BYTES
-from handfast.tls.engine import FAILED, WANT_READ, DirectEngine
 from handfast.tls.failures import classify
+from handfast.tls.openssl.direct import DirectEngine
+from handfast.tls.openssl.engine import FAILED, WANT_READ
 
 LIMIT_S = 0.5
 """Processor time of the server for one handshake; a usual one takes a millisecond or two."""

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from handfast.seam import ListenerKind, TLSFacts
-from handfast.tls.engine import Engine
+from handfast.tls.openssl.engine import Engine
 from handfast.tls.transport import TLSTransport
 
 

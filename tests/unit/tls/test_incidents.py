@@ -19,7 +19,8 @@ from handfast.core.identity.refusal import ReasonCode
 from handfast.tls import door as doors
 from handfast.tls.client_hello import ClientHelloReader
 from handfast.tls.door import TLSFailure
-from handfast.tls.engine import WANT_READ, DirectEngine, Engine
+from handfast.tls.openssl.direct import DirectEngine
+from handfast.tls.openssl.engine import WANT_READ, Engine
 from handfast.tls.places import DoorLimits
 
 CONNECT = b"\x10\x0c\0\4MQTT\4\2\0\0\0\0"

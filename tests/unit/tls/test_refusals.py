@@ -20,7 +20,7 @@ from handfast.core.identity.refusal import ReasonCode
 from handfast.seam import ListenerKind, TLSFacts
 from handfast.tls.client_hello import MAX_HELLO_BYTES, ClientHello
 from handfast.tls.door import TLSFailure
-from handfast.tls.engine import Engine
+from handfast.tls.openssl.engine import Engine
 from handfast.tls.places import DoorLimits, address_block
 from handfast.tls.serving import Serving
 from handfast.tls.transport import TLSTransport

@@ -17,7 +17,7 @@ from handfast.errors import ConfigurationError
 from handfast.tls.chain import Reject, choose_chain
 from handfast.tls.client_hello import ClientHello, ClientHelloReader
 from handfast.tls.contexts import Contexts
-from handfast.tls.engine import DONE, FAILED, Engine
+from handfast.tls.openssl.engine import DONE, FAILED, Engine
 
 # As AWS's table of security policies has them, column by column.
 ECDHE = [

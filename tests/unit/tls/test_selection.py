@@ -11,7 +11,7 @@ import pytest
 from tests.support.tls_ca import device, server_chains
 from tests.support.tls_door import LIMIT_S, RecordingPlane, contexts, running_door
 
-from handfast.tls.engine import Engine
+from handfast.tls.openssl.engine import Engine
 
 RSA_ONLY = ("-sigalgs", "RSA-PSS+SHA256:RSA+SHA256")
 

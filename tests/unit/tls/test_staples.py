@@ -7,9 +7,10 @@ from tests.support.tls_ca import server_chains
 from tests.support.tls_door import contexts, running_door
 
 from handfast.seam import ListenerKind
-from handfast.tls import staples
 from handfast.tls.contexts import Contexts
-from handfast.tls.engine import DirectEngine, Engine
+from handfast.tls.openssl import staples
+from handfast.tls.openssl.direct import DirectEngine
+from handfast.tls.openssl.engine import Engine
 
 REGION = "us-east-1"
 RESPONSE = b"\x30\x03\x0a\x01\x03"  # OCSPResponse { tryLater }: s_client prints what it is
@@ -85,7 +86,7 @@ async def test_an_exception_in_the_callback_leaves_the_handshake_without(
 
 
 async def test_a_binding_that_cannot_staple_serves_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(staples, "_lib", object())
+    monkeypatch.setattr(staples, "lib", object())
     table = contexts(DirectEngine)
     staple(table, RESPONSE)
     async with running_door(table, listener=ListenerKind.API) as door:

@@ -16,7 +16,8 @@ from tests.support.tls_door import LIMIT_S, Echo, RecordingPlane, RunningDoor, c
 from handfast.errors import ProtocolViolation
 from handfast.tls import transport as transports
 from handfast.tls.door import Door
-from handfast.tls.engine import DirectEngine, Engine
+from handfast.tls.openssl.direct import DirectEngine
+from handfast.tls.openssl.engine import Engine
 from handfast.tls.transport import MAX_EVENTS, TLSTransport
 
 

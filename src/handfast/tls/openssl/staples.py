@@ -10,16 +10,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from OpenSSL import SSL
-
-from handfast.tls.engine import DirectEngine, Engine
+from handfast.tls.openssl.binding import ffi, lib
+from handfast.tls.openssl.direct import DirectEngine
+from handfast.tls.openssl.engine import Context, Engine
 
 _OK: Final = 0  # SSL_TLSEXT_ERR_OK
 _NONE: Final = 3  # SSL_TLSEXT_ERR_NOACK: as if the client had not asked
 _CALLBACK: Final = "int (*)(SSL *, void *)"
-
-_lib: Any = getattr(SSL, "_lib", None)
-_ffi: Any = getattr(SSL, "_ffi", None)
 
 
 class Staple:
@@ -31,7 +28,7 @@ class Staple:
         self.response: bytes | None = None
 
 
-def attach(context: SSL.Context, staple: Staple, engine: type[Engine]) -> None:
+def attach(context: Context, staple: Staple, engine: type[Engine]) -> None:
     """Handshakes of the context staple what `staple` holds at that moment; none, where the binding cannot."""
     if issubclass(engine, DirectEngine):
         _attach_directly(context, staple)
@@ -47,11 +44,11 @@ def _response(staple: Staple) -> bytes:
         return b""
 
 
-def _attach_directly(context: SSL.Context, staple: Staple) -> None:
+def _attach_directly(context: Context, staple: Staple) -> None:
     """As pyOpenSSL does it, which knows only connections that it made itself."""
     try:
-        set_callback, allocate = _lib.SSL_CTX_set_tlsext_status_cb, _lib.OPENSSL_malloc
-        hand_over = _lib.SSL_set_tlsext_status_ocsp_resp
+        set_callback, allocate = lib.SSL_CTX_set_tlsext_status_cb, lib.OPENSSL_malloc
+        hand_over = lib.SSL_set_tlsext_status_ocsp_resp
     except AttributeError:
         return
 
@@ -61,16 +58,16 @@ def _attach_directly(context: SSL.Context, staple: Staple) -> None:
             if not response:
                 return _NONE
             copy = allocate(len(response))
-            if copy == _ffi.NULL:
+            if copy == ffi.NULL:
                 return _NONE
-            _ffi.buffer(copy, len(response))[:] = response
+            ffi.buffer(copy, len(response))[:] = response
             hand_over(ssl, copy, len(response))  # OpenSSL's from here on, and freed by it
             return _OK
         except BaseException:
             return _NONE
 
     # error: what is answered if even the wrapper fails.
-    callback = _ffi.callback(_CALLBACK, give, error=_NONE)
+    callback = ffi.callback(_CALLBACK, give, error=_NONE)
     set_callback(context._context, callback)
     kept = context.get_app_data()
     context.set_app_data([*(kept or []), callback])  # it lives as long as what calls it
