@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from handfast.bulk_inputs.changed import changed
 from handfast.bulk_inputs.directory import open_below
-from handfast.bulk_inputs.s3 import S3Client, changed
 from handfast.core.identity.ids import AccountId
 from handfast.core.provisioning.inputs import Bucket, DirectoryBucket, S3Bucket, may_read
 from handfast.errors import InputUnavailable
 from handfast.ports.registration_tasks import TaskInput
+
+if TYPE_CHECKING:
+    from handfast.bulk_inputs.s3 import S3Client
 
 MAX_INPUT_BYTES: Final = 1024 * 1024 * 1024
 
@@ -66,6 +69,9 @@ class ConfiguredInputs:
         return found
 
     def _client(self, name: str, bucket: S3Bucket) -> S3Client:
+        # Here, in the task's thread: botocore's client takes a third of a second to import, and few servers read S3.
+        from handfast.bulk_inputs.s3 import S3Client
+
         with self._making:
             if name not in self._clients:
                 self._clients[name] = S3Client(bucket)

@@ -13,6 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
+from handfast.bulk_inputs.changed import changed
 from handfast.core.provisioning.inputs import S3Bucket
 from handfast.errors import InputUnavailable
 from handfast.printable import printable
@@ -117,8 +118,3 @@ class S3Client:
             answer["Body"].close()
             raise InputUnavailable("The bucket's endpoint does not answer ranges, which resuming the task needs")
         return ObjectInput(answer, offset + length)
-
-
-def changed() -> InputUnavailable:
-    """The answer where a task goes on and its input is another one."""
-    return InputUnavailable("The input was changed while the task was under way; start another task for the rest")

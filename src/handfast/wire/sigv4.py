@@ -1,5 +1,5 @@
 """
-AWS Signature Version 4, verified by recomputing it with botocore's own signer.
+AWS Signature Version 4, verified by recomputing it.
 
 What is verified is what was received: raw path, raw query, header values,
 body bytes. Two halves, so that a body is only read for a key that exists:
@@ -12,17 +12,11 @@ import datetime as dt
 import hashlib
 import hmac
 import re
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, Protocol
-from urllib.parse import quote, unquote_to_bytes
-
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.compat import HTTPHeaders
-from botocore.credentials import Credentials
-from botocore.utils import normalize_url_path
+from typing import Final, Protocol
+from urllib.parse import unquote_to_bytes
 
 from handfast.core.identity.caller import Caller
 from handfast.core.identity.ids import AccountId
@@ -35,8 +29,8 @@ from handfast.wire.errors import (
     UnrecognizedClientError,
 )
 from handfast.wire.parser import HttpRequest
+from handfast.wire.signature import ALGORITHM, canonical_queries, plain_path, signature
 
-ALGORITHM: Final = "AWS4-HMAC-SHA256"
 MAX_SKEW: Final = dt.timedelta(minutes=5)
 MAX_EXPIRES_S: Final = 604800
 UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"
@@ -223,8 +217,8 @@ class Authenticator:
                 ReasonCode.API_WRONG_SIGNATURE,
             )
         claim, key = pending.claim, pending.key
-        for query in _canonical_queries(request.query, presigned=claim.expires_s is not None):
-            expected = _signature(claim, key.secret, request, query, stated or content_hash)
+        for query in canonical_queries(request.query, presigned=claim.expires_s is not None):
+            expected = signature(claim, key.secret, request, query, stated or content_hash)
             if hmac.compare_digest(expected, claim.signature):
                 return
         raise Refused(InvalidSignatureError(WRONG_SIGNATURE), ReasonCode.API_WRONG_SIGNATURE)
@@ -298,7 +292,7 @@ def check_target(raw_path: str, query: str) -> None:
     """
     if not _PATH.fullmatch(raw_path):
         raise InvalidRequestError("the path holds characters that must be percent-encoded")
-    if normalize_url_path(raw_path) != raw_path:
+    if plain_path(raw_path) != raw_path:
         raise InvalidRequestError("the path holds empty or dot segments; percent-encode slashes inside names as %2F")
     if not _QUERY.fullmatch(query):
         raise InvalidRequestError("the query holds characters that must be percent-encoded")
@@ -441,61 +435,3 @@ def _presigned(query: str) -> dict[str, str]:
             raise _incomplete(f"The signed query names {name[:64]} twice")
         given[name] = unquote_to_bytes(value).decode("utf-8", "replace")
     return given if given.keys() & {"X-Amz-Algorithm", "X-Amz-Signature", "X-Amz-Credential"} else {}
-
-
-def _canonical_queries(query: str, *, presigned: bool) -> Sequence[str]:
-    """
-    The canonical query as SDKs make it: of the pairs as sent, and of the pairs encoded anew.
-
-    botocore signs exactly what it sends; others sign the strict encoding and send
-    a looser one. Either pins down every decoded name and value.
-    """
-    if not query:
-        return ("",)
-    pairs = [(name, value) for name, _, value in (pair.partition("=") for pair in query.split("&"))]
-    if presigned:
-        pairs = [(name, value) for name, value in pairs if name != "X-Amz-Signature"]
-    as_sent = _join(pairs)
-    strict = _join([(_encode_anew(name), _encode_anew(value)) for name, value in pairs])
-    return (as_sent,) if as_sent == strict else (as_sent, strict)
-
-
-def _join(pairs: Sequence[tuple[str, str]]) -> str:
-    return "&".join(f"{name}={value}" for name, value in sorted(pairs))
-
-
-def _encode_anew(text: str) -> str:
-    return quote(unquote_to_bytes(text.replace("+", " ")), safe="-._~")
-
-
-class _Recomputer(SigV4Auth):  # type: ignore[misc] # botocore is untyped
-    """botocore's signer over a request as received: given headers, query and payload hash instead of chosen ones."""
-
-    def __init__(self, secret: str, claim: Claim, headers: HTTPHeaders, query: str, payload_hash: str) -> None:
-        super().__init__(Credentials(claim.access_key_id, secret), claim.service, claim.region)
-        self._headers = headers
-        self._query = query
-        self._payload_hash = payload_hash
-
-    def headers_to_sign(self, request: AWSRequest) -> HTTPHeaders:
-        return self._headers
-
-    def canonical_query_string(self, request: AWSRequest) -> str:
-        return self._query
-
-    def payload(self, request: AWSRequest) -> str:
-        return self._payload_hash
-
-
-def _signature(claim: Claim, secret: str, request: HttpRequest, query: str, payload_hash: str) -> str:
-    headers: Any = HTTPHeaders()
-    wanted = set(claim.signed_headers)
-    for name, value in request.headers:
-        if name in wanted:
-            headers[name] = value
-    received = AWSRequest(method=request.method, url=f"http://localhost{request.raw_path}")
-    received.context["timestamp"] = claim.timestamp
-    signer = _Recomputer(secret, claim, headers, query, payload_hash)
-    text = signer.string_to_sign(received, signer.canonical_request(received))
-    signature: str = signer.signature(text, received)
-    return signature

@@ -8,6 +8,7 @@ botocore's bundled `service-2.json` is read as plain JSON, corrected by
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import re
@@ -19,7 +20,6 @@ from importlib import resources
 from typing import Any, Final, Literal
 
 from botocore import xform_name
-from botocore.loaders import Loader
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +148,17 @@ def apply_patches(name: str, model: dict[str, Any], patches: Sequence[Mapping[st
     return stale
 
 
+def _bundled(name: str) -> bytes:
+    """
+    botocore's file of a model.
+
+    Read without botocore's loader, which lists every service and imports half of botocore's client.
+    """
+    folder = resources.files("botocore").joinpath("data", name, API_VERSION[name])
+    packed = folder.joinpath("service-2.json.gz")
+    return gzip.decompress(packed.read_bytes()) if packed.is_file() else folder.joinpath("service-2.json").read_bytes()
+
+
 @cache
 def raw_model(name: ServiceName) -> dict[str, Any]:
     """The service-2 document, corrected; botocore's own search path only, never a user's `~/.aws/models`."""
@@ -155,8 +166,7 @@ def raw_model(name: ServiceName) -> dict[str, Any]:
         text = resources.files("handfast.wire").joinpath("handfast-v1.json").read_text("utf-8")
         model: dict[str, Any] = json.loads(text)
     else:
-        loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
-        model = loader.load_service_model(name, "service-2", API_VERSION[name])
+        model = json.loads(_bundled(name))
     for path in apply_patches(name, model, _read_patches()):
         log.warning("correction of the %s model no longer fits and was left out: %s", name, path)
     return model
