@@ -21,8 +21,8 @@ from tests.support.inprocess import ACCOUNT, KEY_ID, SECRET, FixedClock, known_k
 from handfast.core.identity.refusal import ReasonCode
 from handfast.errors import InvalidRequestError
 from handfast.wire.parser import HttpRequest
-from handfast.wire.sigv4 import Authenticator, Refused, SigningKey, check_target, read_claim
 from handfast.wire.signature import plain_path, signature
+from handfast.wire.sigv4 import Authenticator, Refused, SigningKey, check_target, read_claim
 
 AT = dt.datetime(2030, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 HOST = "iot.us-east-1.amazonaws.com"
