@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import os
 import signal
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -20,16 +18,13 @@ from typing import Any
 import structlog
 import uvloop
 
-from handfast import __version__
+from handfast.announcing import announce, reveal_root_passphrase, say
 from handfast.api_calls import api_refusal, dev_keys, key_lookup
 from handfast.audit_trail import start_audit
 from handfast.backups import Backups
 from handfast.bulk_tasks import BulkTasks
 from handfast.bus.local import LocalBus
 from handfast.certificate_status import start_publishing, start_stapling
-from handfast.checking import Checking
-from handfast.cli.connection import resolves
-from handfast.cli.screens import ServeInfo, start_screen
 from handfast.config.secret_file import private_secret
 from handfast.config.settings import Settings
 from handfast.control import bulk_registration, certificates
@@ -38,11 +33,9 @@ from handfast.control.quotas import CallRates
 from handfast.core.identity.ids import AccountId, Scope
 from handfast.data.handlers import DataHandlers
 from handfast.data.https import HttpsApplication
-from handfast.datadir import prepare, write_atomically
-from handfast.decision_record import DecisionRecord
+from handfast.datadir import prepare
 from handfast.domain_names import DomainNames
 from handfast.doors import Doors, named_endpoints
-from handfast.errors import ConfigurationError
 from handfast.first_connections import start_just_in_time, start_provisioning
 from handfast.fleet_provisioning import start_fleet_provisioning
 from handfast.front import FrontDoor, OwnHosts
@@ -53,22 +46,19 @@ from handfast.http_server import HttpServer
 from handfast.keystore.file import FileKeyStore
 from handfast.keystore.pool import KeyPool
 from handfast.legacy_endpoint import LegacyEndpoint
-from handfast.listeners import Listeners, address_of, bind, netloc_of
+from handfast.listeners import bind_all, open_doors
 from handfast.ports import Cause, Change
-from handfast.refusal_reports import RefusalReports
+from handfast.records import Records
 from handfast.rehearsing import Rehearsing, start_rollover
-from handfast.seam import ListenerKind
+from handfast.server_leaves import ServerLeaves
 from handfast.services.account_keys import PlaneByCredential
 from handfast.services.accounts import Accounts
-from handfast.services.authorities import ServerAuthority, ServerChain
+from handfast.services.authorities import LOCAL_NAMES, ServerAuthority
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.expiry_gauges import ExpiryGauges
 from handfast.services.first_run import ensure_first_run
 from handfast.services.issuers import DefaultIssuers
-from handfast.services.pki_folder import KINDS
 from handfast.services.principals import PrincipalCache
-from handfast.services.recording import Recorder
-from handfast.services.refusals import RefusalLog
 from handfast.services.registry import Registry
 from handfast.services.registry_events import RegistryEvents
 from handfast.services.revocation import Revocations
@@ -76,26 +66,18 @@ from handfast.services.rotation_watch import RotationWatch
 from handfast.services.template_gate import TemplateGate
 from handfast.services.verdict import Verdict
 from handfast.services.what_if import WhatIf
-from handfast.sighting_record import SightingRecord
-from handfast.storage.refusals import SQLiteRefusals
-from handfast.storage.sessions import SQLiteSessions
 from handfast.storage.sql import SQLStore
 from handfast.telemetry.clock import SystemClock
 from handfast.telemetry.entropy import SystemEntropy
 from handfast.telemetry.logging import configure_logging
 from handfast.telemetry.metrics import PrometheusMeter
 from handfast.tls.contexts import Contexts
-from handfast.tls.door import DoorFactory
-from handfast.tls.proxy_protocol import Proxies
 from handfast.verifier import Verifier
 from handfast.websocket_door import WebSocketDoor, account_keys
 from handfast.wire.sigv4 import Authenticator
 from handfast.wire.skeleton import ApiApplication, ApiRefusal, MountedService
 from handfast.wire.spec import load_service
 
-LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-RENEWAL_INTERVAL_S = 3600.0
-SHUTDOWN_LIMIT_S = 8.0
 IOT_SIGNING_NAMES = ("iot", "execute-api")
 DATA_SIGNING_NAMES = ("iotdata", "iotdevicegateway", "execute-api")
 
@@ -172,41 +154,16 @@ class Plane:
         data_dir = settings.data_dir
         key_passphrase = private_secret(settings.key_passphrase_file, "--key-passphrase-file")
 
-        sockets = {
-            name: bind(settings.host, port, flag)
-            for name, port, flag in (
-                ("api", settings.api_port, "--api-port"),
-                ("mqtt", settings.mqtt_port, "--mqtt-port"),
-                ("https", settings.https_port, "--https-port"),
-                ("alpn", settings.alpn_port, "--alpn-port"),
-            )
-            if port is not None
-        }
-        for sock in sockets.values():
-            stack.callback(sock.close)
+        sockets = bind_all(settings, stack)
 
         # The store first: its lock is what keeps a second process out of the directory.
         registry_at = settings.database_url or data_dir / "handfast.db"
-        store = await SQLStore.open(registry_at, passphrase=key_passphrase, announce=_say)
+        store = await SQLStore.open(registry_at, passphrase=key_passphrase, announce=say)
         stack.push_async_callback(store.close)
         backups = Backups(data_dir, registry_at, self._clock)
         stack.push_async_callback(backups.close)
-        sessions = SQLiteSessions(data_dir / "sessions.db")
-        stack.push_async_callback(sessions.close)
-        archive = SQLiteRefusals(data_dir / "refusals.db")
-        stack.callback(archive.close)
-        reports = RefusalReports(self._clock, self._meter)
-        refusals = RefusalLog(
-            self._clock, self._entropy, archive=archive, on_record=reports.recorded, on_drop=reports.dropped
-        )
-        stack.callback(refusals.tell_suppressed)
-        recorder = Recorder(refusals, self._clock)
-        checking = Checking.open(store, data_dir, self._clock, self._entropy)
-        stack.push_async_callback(checking.close)
-        decisions = DecisionRecord(data_dir, self._clock, on=settings.decisions == "on")
-        stack.push_async_callback(decisions.close)
-        sightings = SightingRecord(data_dir, self._clock)
-        stack.push_async_callback(sightings.close)
+        records = Records.open(settings, store, self._clock, self._entropy, self._meter, stack)
+        refusals, recorder, checking = records.refusals, records.recorder, records.checking
 
         self._authority = await asyncio.to_thread(
             ServerAuthority.open,
@@ -219,8 +176,8 @@ class Plane:
             root_passphrase=private_secret(settings.root_passphrase_file, "--root-passphrase-file"),
             key_passphrase=key_passphrase,
             keystore=FileKeyStore,
-            progress=_say,
-            reveal=_reveal_root_passphrase,
+            progress=say,
+            reveal=reveal_root_passphrase,
             public_url=settings.public_url,
         )
         audit = await start_audit(
@@ -250,6 +207,9 @@ class Plane:
         )
         self._legacy = LegacyEndpoint(settings, self._contexts, self._endpoints, self._clock, self._entropy)
         await self._legacy.open(key_passphrase)
+        self._leaves = ServerLeaves(
+            self._authority, self._legacy, self._contexts, self._clock, serves_cross=settings.serve_cross
+        )
         self._issuers = DefaultIssuers(store, settings.region)
         await self._issuers.load()
         self._principals = PrincipalCache(store, self._clock)
@@ -266,7 +226,7 @@ class Plane:
         endpoint = await self._first_endpoint(first)
         await audit.seal()  # a server that is killed in its first second leaves a trail that vouches for its beginnings
         for region in self._endpoints.regions() | {settings.region}:
-            await self._ensure_region(region)
+            await self._leaves.ensure(region)
 
         local_names = (*LOCAL_NAMES, *settings.server_names)
         verdict = Verdict(
@@ -282,14 +242,14 @@ class Plane:
             issuer_scope=self._issuers.scope_of,
             first_connections=self._just_in_time,
             arrivals=self._rotations,
-            decisions=decisions.log,
+            decisions=records.decisions.log,
             domains=self._domains.directory,
             issued_claim=issuer.issued_claim,
-            sightings=sightings.log,
+            sightings=records.sightings.log,
         )
         gateway = Gateway(
             PlaneByCredential(verdict, self._account_keys),
-            sessions,
+            records.sessions,
             clock=self._clock,
             entropy=self._entropy,
             meter=self._meter,
@@ -308,7 +268,7 @@ class Plane:
         registry = Registry(store, issuer, self._entropy, self._notify, ask=verifier.ask, template_gate=gate)
         stack.push_async_callback(registry.settle)
         domains, server_certificates = self._domains.services(
-            registry.commit, self._ensure_region, settings, local_names
+            registry.commit, self._leaves.ensure, settings, local_names
         )
         runs = start_provisioning(self._just_in_time, store, registry.provisioner, gateway, settings)
         hooking = await Hooking.open(settings.file, store, self._clock, self._entropy, self._meter, self._notify)
@@ -339,7 +299,7 @@ class Plane:
             clock=self._clock,
             entropy=self._entropy,
             notify=self._notify,
-            present=self._present,
+            present=self._leaves.present,
             serves_cross=settings.serve_cross,
             stack=stack,
         )
@@ -360,7 +320,7 @@ class Plane:
                     build_handlers(
                         registry,
                         self._endpoints,
-                        self._ensure_region,
+                        self._leaves.ensure,
                         bulk_tasks.tasks,
                         hooking.certificate_providers,
                         domains,
@@ -376,18 +336,18 @@ class Plane:
                         registry,
                         accounts,
                         self._endpoints,
-                        self._ensure_region,
+                        self._leaves.ensure,
                         refusals,
                         backups,
                         audit,
                         checking.checks,
-                        WhatIf(store, self._principals, decisions.log),
+                        WhatIf(store, self._principals, records.decisions.log),
                         hooking.hooks,
                         runs,
                         Revocations(registry.certificates, gateway, self._meter),
                         server_certificates,
                         rollover,
-                        sightings.log,
+                        records.sightings.log,
                     ),
                     body_limits=bulk_registration.BODY_LIMITS,
                 ),
@@ -411,7 +371,6 @@ class Plane:
             public_path=self._published.path,
         )
 
-        listeners = Listeners()
         device_http = HttpServer(HttpsApplication(verdict, gateway, self._entropy))
         api_http = HttpServer(front)
         admit, admit_websocket = named_endpoints(
@@ -446,45 +405,23 @@ class Plane:
             protocol_of=self._domains.protocol_of,
             amend=Rehearsing(rollover),
         )
-        proxies = Proxies(settings.proxy_protocol)
-        factories = {
-            name: DoorFactory(self._contexts, doors, ListenerKind(name), proxies=proxies)
-            for name in sockets
-            if name != "api" or settings.api_tls
-        }
-        for name, sock in sockets.items():
-            await listeners.add(sock, factories.get(name, api_http.protocol))
-
-        async def close_doors() -> None:
-            listeners.close()
-            for factory in factories.values():
-                factory.close()
-            try:
-                async with asyncio.timeout(SHUTDOWN_LIMIT_S):
-                    await gateway.close()
-                    await asyncio.gather(device_http.close(), signed_http.close(), api_http.close())
-            except TimeoutError:
-                log.warning("connections were still open after the shutdown limit", limit_s=SHUTDOWN_LIMIT_S)
-
-        stack.push_async_callback(close_doors)
-        renewals = asyncio.create_task(self._renew())
+        await open_doors(
+            settings,
+            sockets,
+            self._contexts,
+            doors,
+            gateway,
+            api=api_http,
+            others=(device_http, signed_http),
+            stack=stack,
+        )
+        renewals = asyncio.create_task(self._leaves.keep())
         stack.callback(renewals.cancel)
         self._rotations.start()
         gauges = ExpiryGauges(store, self._meter, self._clock, self._authority.first_expiry)
         stack.callback(asyncio.create_task(gauges.run()).cancel)
 
-        ready = {
-            "pid": os.getpid(),
-            "api": f"{'https' if settings.api_tls else 'http'}://{netloc_of(sockets['api'])}",
-            "mqtt": address_of(sockets["mqtt"]),
-            "https": address_of(sockets["https"]),
-            "alpn": address_of(sockets["alpn"]) if "alpn" in sockets else None,
-            "endpoint": endpoint,
-            "account": first,
-            "trust_dir": str(data_dir / "trust"),
-            "version": __version__,
-        }
-        self._announce(ready, first_run=first_run)
+        announce(settings, sockets, endpoint, first, first_run=first_run, stack=stack)
         await bulk_tasks.tasks.resume()
         device_keys.fill()
 
@@ -495,35 +432,6 @@ class Plane:
         cause = Cause(actor="handfast:start", address="", operation="FirstRun", request_id="", at=self._clock.now())
         await self._endpoints.ensure(scope, cause)
         return self._endpoints.endpoint_name(scope)
-
-    async def _ensure_region(self, region: str) -> None:
-        """The region's server leaves exist and are served."""
-        if region not in self._contexts.names():
-            for kind in KINDS:
-                chain = await asyncio.to_thread(self._authority.chain, kind, region)
-                self._present(chain)
-        await self._legacy.ensure(region)
-
-    def _present(self, chain: ServerChain) -> None:
-        """New connections get this chain."""
-        certificates = chain.presented(cross=self._settings.serve_cross)
-        self._contexts.install(chain.region, chain.kind, certificates, chain.key_pem)
-
-    async def _renew(self) -> None:
-        """Leaves with a third of their life left are replaced; new connections get the new ones."""
-        while True:
-            now = self._clock.now()
-            try:
-                for chain in await asyncio.to_thread(self._authority.renew_due, now):
-                    self._present(chain)
-                    log.info("server certificate renewed", region=chain.region, kind=chain.kind)
-                for region in await self._legacy.renew(now):
-                    log.info("server certificate of the legacy endpoint renewed", region=region)
-                for warning in self._authority.warnings(now):
-                    log.warning(warning)
-            except Exception:
-                log.exception("server certificates could not be renewed; trying again within the hour")
-            await asyncio.sleep(RENEWAL_INTERVAL_S)
 
     async def _notify(self, changes: Sequence[Change]) -> None:
         """After each commit, before the API answers: caches and live connections obey."""
@@ -537,55 +445,6 @@ class Plane:
         await self._events.changed(changes)
         self._published.changed(changes)
         self._bus.announce(changes)
-
-    def _announce(self, ready: dict[str, Any], *, first_run: bool) -> None:
-        settings = self._settings
-        content = json.dumps(ready, indent=2).encode() + b"\n"
-        serve_json = settings.data_dir / "serve.json"
-        write_atomically(serve_json, content)
-        self._stack.callback(serve_json.unlink, missing_ok=True)
-        print(start_screen(self._serve_info(ready, first_run=first_run)), flush=True)
-        if settings.ready_file is not None:
-            try:
-                write_atomically(settings.ready_file, content)
-            except OSError as error:
-                raise ConfigurationError(
-                    f"--ready-file {settings.ready_file} cannot be written: {error.strerror}"
-                ) from error
-            self._stack.callback(settings.ready_file.unlink, missing_ok=True)
-
-    def _serve_info(self, ready: Mapping[str, Any], *, first_run: bool) -> ServeInfo:
-        settings = self._settings
-        return ServeInfo(
-            version=__version__,
-            api=ready["api"],
-            mqtt_host=ready["mqtt"]["host"],
-            mqtt_port=ready["mqtt"]["port"],
-            https_host=ready["https"]["host"],
-            https_port=ready["https"]["port"],
-            alpn=ready["alpn"],
-            endpoint=ready["endpoint"],
-            endpoint_resolves=resolves(ready["endpoint"]),
-            account=ready["account"],
-            region=settings.region,
-            data_dir=settings.data_dir,
-            trust_dir=settings.data_dir / "trust",
-            dev=settings.dev,
-            first_run=first_run,
-        )
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _reveal_root_passphrase(passphrase: str) -> None:
-    """Printed before the PKI is in place, so that no kill in between loses it; it is stored nowhere."""
-    print(
-        "The passphrase of the root keys, shown this once. Note it, then move pki/offline/ to a safe place:\n\n"
-        f"  {passphrase}\n",
-        flush=True,
-    )
 
 
 def implemented_operations() -> Mapping[str, Collection[str]]:

@@ -97,6 +97,7 @@ OUTER = {
 }
 COMPOSITION = frozenset(
     {
+        "announcing",
         "api_calls",
         "app",
         "audit_trail",
@@ -115,8 +116,10 @@ COMPOSITION = frozenset(
         "listeners",
         "http_server",
         "pki",
+        "records",
         "rehearsing",
         "refusal_reports",
+        "server_leaves",
         "sighting_record",
         "verifier",
         "websocket_door",
