@@ -265,14 +265,16 @@ class Plane:
         verifier = Verifier()
         stack.push_async_callback(verifier.close)
         gate = TemplateGate(settings.template_lint)
-        registry = Registry(store, issuer, self._entropy, self._notify, ask=verifier.ask, template_gate=gate)
+        hooking = await Hooking.open(settings.file, store, self._clock, self._entropy, self._meter, self._notify)
+        stack.push_async_callback(hooking.close)
+        registry = Registry(
+            store, issuer, self._entropy, self._notify, ask=verifier.ask, template_gate=gate, hooks=hooking.hooks
+        )
         stack.push_async_callback(registry.settle)
         domains, server_certificates = self._domains.services(
             registry.commit, self._leaves.ensure, settings, local_names
         )
         runs = start_provisioning(self._just_in_time, store, registry.provisioner, gateway, settings)
-        hooking = await Hooking.open(settings.file, store, self._clock, self._entropy, self._meter, self._notify)
-        stack.push_async_callback(hooking.close)
         start_fleet_provisioning(
             store,
             issuer,

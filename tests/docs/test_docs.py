@@ -16,6 +16,7 @@ from handfast import errors
 from handfast.cli.main import COMMANDS, load
 from handfast.config.table import SETTINGS
 from handfast.core.identity.refusal import ReasonCode
+from handfast.core.policy.lint import lint_document
 from handfast.telemetry.metrics import METRICS
 
 ROOT = Path(__file__).parents[2]
@@ -121,6 +122,14 @@ def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
         if anchor:
             heads = re.findall(r"^#+ (.+)$", found.read_text(encoding="utf-8"), re.MULTILINE)
             assert anchor in {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}, target
+
+
+def test_the_policies_of_the_documentation_pass_our_own_lint() -> None:
+    blocks = [block for page in PAGES for block in re.findall(r"^```json\n(.*?)^```$", page.read_text(), re.M | re.S)]
+    policies = [block for block in blocks if re.match(r'\{\s+"Version": "2012', block)]
+    assert policies
+    for policy in policies:
+        assert [] == lint_document(policy), policy
 
 
 def test_every_decision_is_listed() -> None:

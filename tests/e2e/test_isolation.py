@@ -516,6 +516,7 @@ class Owner:
         vouching = operator(server).import_server_certificate(
             name="theirs", accountId=self.side.account, certificate=ca.pem
         )
+        operator(server).add_hook(hookName="sign", url="https://hooks.example.com/sign")
         iot.create_certificate_provider(
             certificateProviderName=provider,
             lambdaFunctionArn=f"arn:aws:lambda:us-east-1:{self.side.account}:function:sign",

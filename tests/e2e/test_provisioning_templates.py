@@ -6,7 +6,7 @@ import json
 
 from tests.support.registry import ROLE, TEMPLATE_BODY
 from tests.support.server import Server
-from tests.support.strict import INVALID, NOT_FOUND, body_of, own_ca, refused, register_ca, tenant
+from tests.support.strict import INVALID, NOT_FOUND, body_of, operator, own_ca, refused, register_ca, tenant
 
 CONFLICT = ("DeleteConflictException", 409)
 TAGS = [{"Key": "line", "Value": "one"}]
@@ -15,7 +15,9 @@ TAGS = [{"Key": "line", "Value": "one"}]
 def test_the_life_of_a_template(server: Server) -> None:
     side = tenant(server)
     iot = side.iot
-    hook = {"payloadVersion": "2020-04-01", "targetArn": f"arn:aws:lambda:us-east-1:{side.account}:function:gate"}
+    operator(server).add_hook(hookName="gate-of-templates", url="https://hooks.example.com/")
+    function = f"arn:aws:lambda:us-east-1:{side.account}:function:gate-of-templates"
+    hook = {"payloadVersion": "2020-04-01", "targetArn": function}
     made = iot.create_provisioning_template(
         templateName="fleet",
         description="Every lamp",

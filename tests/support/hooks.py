@@ -9,12 +9,19 @@ from typing import Any
 
 from tests.support.registry import NOW, SCOPE
 
-from handfast.core.identity.ids import CertificateId
-from handfast.core.provisioning.hooks import Hook, HookEvent, HookName, Webhook, hook_arn
+from handfast.core.identity.ids import CertificateId, Scope
+from handfast.core.provisioning.hooks import Hook, HookEvent, HookName, Webhook, hook_arn, hook_in_arn
 from handfast.core.provisioning.records import PreProvisioningHook, TemplateName
 
 SECRET = "a secret of 32 characters, or so".replace(" ", "-")
 CLAIM, DEVICE = CertificateId("c1" * 32), CertificateId("de" * 32)
+
+
+class AnyHook:
+    """`KnowsHooks` where every name is a hook's."""
+
+    async def require(self, scope: Scope, arn: str) -> None:
+        hook_in_arn(scope, arn)
 
 
 class FakeRunner:

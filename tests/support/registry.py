@@ -412,12 +412,12 @@ async def make_plane(
 
     endpoints = EndpointDirectory(store, entropy, "Example.TEST", notify)
     await endpoints.load()
-    registry = Registry(store, issuer or FakeIssuer(), entropy, notify, template_gate=template_gate)
+    commit = Committer(notify)
+    hooks = Hooks(store, runner or ThreadedHooks(), entropy, clock, PrometheusMeter(), commit)
+    registry = Registry(store, issuer or FakeIssuer(), entropy, notify, template_gate=template_gate, hooks=hooks)
     accounts = Accounts(store, entropy, clock, notify)
     refusals = FakeRefusals()
     audit = Audit(store, sealer_of(store, clock))
-    commit = Committer(notify)
-    hooks = Hooks(store, runner or ThreadedHooks(), entropy, clock, PrometheusMeter(), commit)
     providers = CertificateProviders(store, hooks, clock, commit)
     tasks = registration_tasks(store, registry, clock)
     no_rollover: Any = None  # has a PKI of its own: tests of the service and end to end

@@ -21,6 +21,7 @@ import pytest
 from botocore.exceptions import ClientError
 from tests.support import domains, inprocess
 from tests.support.domain_plane import domain_plane
+from tests.support.hooks import AnyHook
 from tests.support.registry import (
     ALLOW,
     NOW,
@@ -176,13 +177,13 @@ class World:
         self.store = FaultyStore(real)
         clock, entropy = SystemClock(), SystemEntropy()
         self.endpoints = EndpointDirectory(self.store, entropy, "example.test", self._notify)  # type: ignore[arg-type]
-        registry = Registry(self.store, FakeIssuer(), entropy, self._notify)  # type: ignore[arg-type]
+        registry = Registry(self.store, FakeIssuer(), entropy, self._notify, hooks=AnyHook())  # type: ignore[arg-type]
         self.accounts = Accounts(real, entropy, clock, self._notify)
         (directory / "in").mkdir()
         (directory / "in" / "empty").touch()
         buckets = {"incoming": DirectoryBucket(directory=str(directory / "in"))}
         self.tasks = registration_tasks(self.store, registry, clock, directory, buckets)
-        providers = CertificateProviders(self.store, None, clock, Committer(self._notify))  # type: ignore[arg-type]
+        providers = CertificateProviders(self.store, AnyHook(), clock, Committer(self._notify))  # type: ignore[arg-type]
         self.domains = domain_plane(self.store, self.endpoints, clock, entropy, self._notify, limit=100_000)
         handlers = build_handlers(
             registry,

@@ -64,7 +64,8 @@ class ConfiguredInputs:
         if found is None or not may_read(found, account, self._first):
             raise InputUnavailable(
                 "inputFileBucket names no bucket of this server that the account may read; the operator configures "
-                "them as [bulk-input.NAME] in handfast.toml"
+                "them as [bulk-input.NAME] in handfast.toml, which a server reads when it starts: one that was added "
+                "later needs a restart"
             )
         return found
 

@@ -89,6 +89,7 @@ def list_hooks(call: Call) -> None:
         ("name", "calls", "accounts", "limit", "last call", "result", "took"),
         [_row(hook) for hook in hooks],
         empty="no hooks: 'handfast hook add NAME --url URL' adds one",
+        beneath=[_detail(hook) for hook in hooks],
     )
 
 
@@ -102,19 +103,26 @@ def remove(call: Call, name: Name) -> None:
 
 @hook_app.command("test")
 @calls_server(operator=True, region=False)
-def test(call: Call, name: Name) -> None:
+def try_out(
+    call: Call,
+    name: Name,
+    event: Annotated[
+        str, typer.Option("--event", metavar="PreProvisioning|CertificateProvider", help="What it is called for.")
+    ] = "PreProvisioning",
+) -> None:
     """
-    Call a hook as before provisioning, with a sample of a device that does not exist.
+    Call a hook with a sample of a device that does not exist.
 
-    Exit status 1 when the answer would deny the device.
+    As before provisioning, or with a signing request as a certificate provider's hook: the certificate that it
+    answers is checked and thrown away. Exit status 1 when the answer would deny the device.
     """
-    answer = _ask(call, "test_hook", hookName=name)
+    answer = _ask(call, "test_hook", hookName=name, event=event)
     made = answer["call"]
     allowed = made["result"] == "ok"
     call.answer_facts(
         answer,
         (
-            ("result", "ok: the sample is allowed" if allowed else f"{made['result']}: the sample is denied"),
+            ("result", f"{made['result']}: the sample is {'allowed' if allowed else 'denied'}"),
             ("detail", made.get("detail")),
             ("took", f"{made['latencyMilliseconds']} ms"),
             ("answer", answer.get("answer")),
@@ -136,6 +144,14 @@ def _row(hook: dict[str, Any]) -> tuple[Any, ...]:
         last.get("result"),
         f"{last['latencyMilliseconds']} ms" if last else None,
     )
+
+
+def _detail(hook: dict[str, Any]) -> list[str]:
+    """What the last call was for, and what was wrong with it."""
+    for last in hook.get("calls", ())[:1]:
+        if last.get("detail"):
+            return [f"{last['event']}: {last['detail']}"]
+    return []
 
 
 def _ask(call: Call, operation: str, **given: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -27,15 +28,28 @@ def print_json_list(values: Iterable[Any]) -> int:
     return count
 
 
-def print_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
-    """Columns as wide as their widest cell, or the sentence `empty`; every cell is escaped."""
+WIDTH = 100
+"""Columns that text for people is wrapped to."""
+
+
+def print_table(
+    heads: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str, beneath: Sequence[Sequence[str]] = ()
+) -> None:
+    """
+    Columns as wide as their widest cell, or the sentence `empty`; every cell is escaped.
+
+    `beneath`: for each row the lines that stand indented below it, wrapped.
+    """
     cells = [[printable(plain(cell)) for cell in row] for row in rows]
     if not cells:
         print(empty)
         return
     widths = [max(len(row[i]) for row in [list(heads), *cells]) for i in range(len(heads))]
-    for row in [list(heads), *cells]:
+    for row, lines in itertools.zip_longest([list(heads), *cells], [(), *beneath], fillvalue=()):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        for line in lines:
+            text = printable(line, limit=2000)
+            print(textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False))
 
 
 def print_line(label: str, value: Any) -> None:

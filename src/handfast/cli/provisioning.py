@@ -19,7 +19,7 @@ SHOWN = 200
 @calls_server()
 def runs(
     call: Call,
-    failed: Annotated[bool, typer.Option("--failed", help="Only those that failed.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Only devices whose last run failed.")] = False,
     certificate: Annotated[
         str | None,
         typer.Option("--certificate", metavar="CERTIFICATE_ID", help="Only those of this device.", show_default=False),
@@ -29,10 +29,11 @@ def runs(
     """
     List what came of provisioning devices, the newest first.
 
-    Attempts of a device that failed alike are one line, with their number.
+    Attempts of a device that failed alike are one run, with their number. With --failed a device is listed
+    once, and no longer when a later run of it succeeded.
     """
     wanted = limit or (None if call.as_json else SHOWN)
-    more: dict[str, Any] = {"outcome": "FAILED"} if failed else {}
+    more: dict[str, Any] = {"outcome": "FAILED", "latest": True} if failed else {}
     if certificate is not None:
         more["certificateId"] = certificate
     found: list[dict[str, Any]] = []
@@ -47,21 +48,10 @@ def runs(
         print_json(found[:wanted])
         return
     print_table(
-        ("date", "outcome", "attempts", "certificate id", "template", "thing", "what failed", "run"),
-        [
-            (
-                run["date"],
-                run["outcome"],
-                run["attempts"],
-                run["certificateId"],
-                _template(run),
-                run.get("thingName"),
-                _what_failed(run),
-                run["runId"],
-            )
-            for run in found[:wanted]
-        ],
-        empty="no runs that failed" if failed else "no runs",
+        ("date", "outcome", "attempts", "run"),
+        [(run["date"], run["outcome"], run["attempts"], run["runId"]) for run in found[:wanted]],
+        beneath=[_details(run) for run in found[:wanted]],
+        empty="no device whose last run failed" if failed else "no runs",
     )
     if more["nextToken"] is not None or len(found) > len(found[:wanted]):
         print(f"(the newest {wanted}; --limit N shows more)")
@@ -95,6 +85,13 @@ def retry(
     )
     if run["outcome"] != "SUCCEEDED":
         raise typer.Exit(1)
+
+
+def _details(run: dict[str, Any]) -> list[str]:
+    thing = run.get("thingName")
+    what = f"template {_template(run)}" + ("" if thing is None else f", thing {thing}")
+    failed = _what_failed(run)
+    return [f"certificate {run['certificateId']}", what, *([] if failed is None else [f"failed: {failed}"])]
 
 
 def _template(run: dict[str, Any]) -> str:

@@ -91,6 +91,8 @@ def lint(
         print_json(_as_dict(findings, plan, failure))
     else:
         _print(findings, plan, failure)
+        if refused:
+            _print_better_kind(text, wanted)
     if refused or failure is not None:
         raise typer.Exit(1)
 
@@ -139,6 +141,15 @@ def _print(findings: Sequence[Finding], plan: Plan | None, failure: Provisioning
         print()
         heads = ("resource", "type", "property", "if it exists", "value")
         print_table(heads, _rows(plan), empty="no resources")
+
+
+def _print_better_kind(text: str, tried: TemplateKind) -> None:
+    """What is refused as one kind of template may be meant as another."""
+    errors = {kind: sum(each.severity is Severity.ERROR for each in lint_template(text, kind)) for kind in TemplateKind}
+    best = min(errors, key=lambda kind: errors[kind])
+    if errors[best] < errors[tried]:
+        less = _count(errors[best], "error") if errors[best] else "no errors"
+        print(f"It was read with --type {tried}. With --type {best} it has {less}.")
 
 
 def _count(number: int, what: str) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from handfast.control.context import Handler, Result, cause_of, present, require_operator
 from handfast.core.identity.caller import Caller
-from handfast.core.provisioning.hooks import Hook, Webhook, shown_url
+from handfast.core.provisioning.hooks import Hook, HookEvent, Webhook, shown_url
+from handfast.errors import InvalidRequestError
 from handfast.services.hooks import HookCall, Hooks
 
 
@@ -56,9 +57,11 @@ class HookHandlers:
         await self._hooks.remove(cause_of(ctx, "RemoveHook"), hook_name)
         return {}
 
-    async def test_hook(self, ctx: Caller, *, hook_name: str) -> Result:
+    async def test_hook(self, ctx: Caller, *, hook_name: str, event: str | None = None) -> Result:
         require_operator(ctx)
-        call, answer = await self._hooks.try_out(hook_name)
+        if event is not None and event not in set(HookEvent):
+            raise InvalidRequestError(f"event must be one of {', '.join(HookEvent)}")
+        call, answer = await self._hooks.try_out(hook_name, HookEvent(event or HookEvent.PRE_PROVISIONING))
         return {"call": _call(call)} | present(answer=answer or None)
 
 

@@ -26,6 +26,7 @@ class ProvisioningRunHandlers:
         *,
         outcome: str | None = None,
         certificate_id: str | None = None,
+        latest: bool | None = None,
         max_results: int | None = None,
         next_token: str | None = None,
     ) -> Result:
@@ -36,6 +37,7 @@ class ProvisioningRunHandlers:
             page_request(max_results, next_token),
             outcome=None if outcome is None else RunOutcome(outcome),
             certificate_id=None if certificate_id is None else fold_certificate_id(certificate_id),
+            latest=bool(latest),
         )
         return present(runs=[_run(record) for record in page.items], next_token=page.marker)
 

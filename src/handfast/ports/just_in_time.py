@@ -42,4 +42,7 @@ class JustInTimeStore(Protocol):
         *,
         outcome: RunOutcome | None = None,
         certificate_id: CertificateId | None = None,
-    ) -> Page[ProvisioningRun]: ...
+        latest: bool = False,
+    ) -> Page[ProvisioningRun]:
+        """One page, the newest first; `latest`: of each certificate its last run alone."""
+        ...

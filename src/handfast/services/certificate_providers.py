@@ -8,15 +8,12 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from handfast.core.identity.arns import certificate_provider_arn
 from handfast.core.identity.ids import CertificateId, Scope
 from handfast.core.pki import keys
-from handfast.core.pki.keys import BrokenRule
-from handfast.core.pki.pem import MAX_CERTIFICATE_CHARACTERS, ParsedRequest, read_certificate, read_request
-from handfast.core.provisioning.hooks import HookEvent, HookFailed, HookResult, hook_in_arn
+from handfast.core.pki.pem import read_request
+from handfast.core.provisioning.hooks import HookEvent, HookFailed
+from handfast.core.provisioning.provided import certificate_in
 from handfast.core.provisioning.records import (
     PROVIDED_OPERATIONS,
     CertificateProviderName,
@@ -34,6 +31,7 @@ from handfast.errors import (
 )
 from handfast.ports import NO_TAGS, Cause, Change, ChangeKind, Clock, Store, Tags
 from handfast.services.commit import Committer
+from handfast.services.hook_questions import provider_question
 from handfast.services.hooks import CallsHooks
 
 log = logging.getLogger(__name__)
@@ -70,40 +68,17 @@ class CertificateProviders:
         broken = keys.request_refusals(request.request)
         if broken:
             raise CertificateInputError(" ".join(rule.message for rule in broken), broken[0].rule)
-        document = {
-            "certificateSigningRequest": csr_pem,
-            "principalId": principal,
-            "clientId": client_id,
-            "certificateProviderArn": certificate_provider_arn(scope, provider.name),
-        }
+        document = provider_question(scope, provider.name, csr_pem=csr_pem, principal=principal, client_id=client_id)
         try:
             return await self._hooks.call(
                 scope,
                 provider.function_arn,
                 HookEvent.CERTIFICATE_PROVIDER,
                 document,
-                lambda answer: self._checked(answer, request),
+                lambda answer: certificate_in(answer, request, self._clock.now()),
             )
         except HookFailed as error:
             raise ProviderFailed(f"The certificate provider gave no usable certificate ({error.result})") from error
-
-    def _checked(self, answer: dict[str, Any], request: ParsedRequest) -> str:
-        """The `certificatePem` of an answer. HookFailed: INVALID, with every reason."""
-        pem = answer.get("certificatePem")
-        if not isinstance(pem, str) or len(pem) > MAX_CERTIFICATE_CHARACTERS:
-            raise HookFailed(
-                HookResult.INVALID, f"certificatePem is no text of at most {MAX_CERTIFICATE_CHARACTERS} characters"
-            )
-        try:
-            cert = read_certificate(pem).cert
-        except CertificateInputError as error:
-            raise HookFailed(HookResult.INVALID, str(error)) from error
-        broken = [*keys.refusals(cert, now=self._clock.now()), *_not_a_device(cert)]
-        if not broken and _public_key(cert) != _public_key(request.request):
-            broken.append(BrokenRule("key_other", "Its key is not the one that the request asked a certificate for."))
-        if broken:
-            raise HookFailed(HookResult.INVALID, "; ".join(rule.message for rule in broken))
-        return pem
 
     # --- the operations ---------------------------------------------------------------------------------------
 
@@ -119,7 +94,8 @@ class CertificateProviders:
         tags: Tags = NO_TAGS,
     ) -> CertificateProviderRecord:
         """The provider, whom devices get from now on. The same call with the same token again is the same provider."""
-        _check(scope, function_arn, operations)
+        _check(operations)
+        await self._hooks.require(scope, function_arn)
         record = CertificateProviderRecord(
             scope=scope,
             name=name,
@@ -173,10 +149,11 @@ class CertificateProviders:
         operations: Sequence[str] | None,
     ) -> None:
         """What is given is so."""
-        record = await self.describe(scope, name)
-        _check(scope, function_arn or record.function_arn, PROVIDED_OPERATIONS if operations is None else operations)
+        await self.describe(scope, name)
+        _check(PROVIDED_OPERATIONS if operations is None else operations)
         if function_arn is None:
             return
+        await self._hooks.require(scope, function_arn)
         write = self._store.update_certificate_provider(scope, name, function_arn=function_arn, cause=cause)
         await self._changed(write, scope, name)
 
@@ -193,33 +170,9 @@ class CertificateProviders:
             raise _not_found(name) from None
 
 
-def _check(scope: Scope, function_arn: str, operations: Sequence[str]) -> None:
-    hook_in_arn(scope, function_arn)
+def _check(operations: Sequence[str]) -> None:
     if tuple(operations) != PROVIDED_OPERATIONS:
         raise InvalidRequestError(f"accountDefaultForOperations must be exactly {list(PROVIDED_OPERATIONS)}")
-
-
-def _not_a_device(cert: x509.Certificate) -> list[BrokenRule]:
-    """Why the certificate is more than a device may have."""
-    broken = []
-    try:
-        if cert.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
-            broken.append(BrokenRule("chain_ca", "It is a CA certificate, not a device's."))
-    except x509.ExtensionNotFound:
-        pass  # RFC 5280 §4.2.1.9: without it, it is none
-    try:
-        usage = cert.extensions.get_extension_for_class(x509.KeyUsage).value
-    except x509.ExtensionNotFound:
-        return broken
-    if usage.key_cert_sign:
-        broken.append(BrokenRule("chain_key_usage", "Its keyUsage lets it sign certificates."))
-    if not usage.digital_signature:
-        broken.append(BrokenRule("chain_key_usage", "Its keyUsage has no digitalSignature, without which TLS refuses."))
-    return broken
-
-
-def _public_key(holder: x509.Certificate | x509.CertificateSigningRequest) -> bytes:
-    return holder.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _digest(client_token: str, function_arn: str, tags: Tags) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from handfast.core.identity.ids import AccountId, CertificateId, Scope
-from handfast.core.pki.pem import read_certificates
+from handfast.core.pki.pem import read_certificates, read_request
 from handfast.core.provisioning.hooks import (
     MAX_TIMEOUT_S,
     MIN_TIMEOUT_S,
@@ -32,6 +32,7 @@ from handfast.core.provisioning.hooks import (
     read_answer,
     serves,
 )
+from handfast.core.provisioning.provided import certificate_in
 from handfast.core.provisioning.records import PreProvisioningHook, TemplateName
 from handfast.errors import (
     CertificateInputError,
@@ -47,6 +48,12 @@ from handfast.ports.hooks import HookRunner
 from handfast.printable import printable
 from handfast.services.accounts import is_account_id
 from handfast.services.commit import Committer
+from handfast.services.hook_questions import (
+    SAMPLE_SCOPE,
+    pre_provisioning_question,
+    pre_provisioning_sample,
+    provider_sample,
+)
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +65,6 @@ MAX_CA_CHARACTERS = 65_536
 CALLS_KEPT = 10
 """Last calls of each hook that are shown."""
 _SECRET_BYTES = 32
-_SAMPLE_ACCOUNT = Scope(AccountId("000000000000"), "us-east-1")
-_SAMPLE_ID = CertificateId("0" * 64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,12 +86,27 @@ class HookState:
     calls: Sequence[HookCall]
 
 
-class CallsHooks(Protocol):
+class KnowsHooks(Protocol):
+    """What takes the names of hooks from callers (`Hooks`)."""
+
+    async def require(self, scope: Scope, arn: str) -> None:
+        """The ARN names a hook that serves the account, or InvalidRequestError."""
+        ...
+
+
+class CallsHooks(KnowsHooks, Protocol):
     """What needs an answer of a hook (`Hooks`)."""
 
     async def call(
         self, scope: Scope, arn: str, event: HookEvent, document: Mapping[str, Any], read: Callable[[dict[str, Any]], T]
     ) -> T: ...
+
+
+class NoHooks:
+    """`KnowsHooks` where there are none."""
+
+    async def require(self, scope: Scope, arn: str) -> None:
+        raise not_serving(hook_in_arn(scope, arn))
 
 
 class Hooks:
@@ -179,7 +199,7 @@ class Hooks:
             raise _no_hook(name) from None
         self._calls.pop(HookName(name), None)
 
-    async def try_out(self, name: str) -> tuple[HookCall, str]:
+    async def try_out(self, name: str, event: HookEvent = HookEvent.PRE_PROVISIONING) -> tuple[HookCall, str]:
         """The hook is called with a sample of a device that does not exist: how it went, and what it answered."""
         hook = await self._find(HookName(name))
         if hook is None:
@@ -189,10 +209,14 @@ class Hooks:
         def read(document: dict[str, Any]) -> None:
             nonlocal answer
             answer = json.dumps(document)
-            overrides_of(document)
+            if event is HookEvent.PRE_PROVISIONING:
+                overrides_of(document)
+            else:
+                certificate_in(document, read_request(sample["certificateSigningRequest"]), self._clock.now())
 
+        sample = pre_provisioning_sample() if event is HookEvent.PRE_PROVISIONING else provider_sample()
         try:
-            await self._call(hook, HookEvent.PRE_PROVISIONING, _sample(), read)
+            await self._call(hook, event, sample, read)
         except HookFailed:
             pass
         return self._calls[hook.name][0], answer
@@ -204,6 +228,15 @@ class Hooks:
             if not is_account_id(account) or await self._store.account(AccountId(account)) is None:
                 raise InvalidRequestError(f"Account {account} does not exist")
         return tuple(AccountId(account) for account in dict.fromkeys(accounts))
+
+    # --- named by resources -----------------------------------------------------------------------------------
+
+    async def require(self, scope: Scope, arn: str) -> None:
+        """The ARN names a hook that serves the account now, or InvalidRequestError."""
+        name = hook_in_arn(scope, arn)
+        hook = await self._find(name)
+        if hook is None or not serves(hook, scope.account):
+            raise not_serving(name)
 
     # --- calling ----------------------------------------------------------------------------------------------
 
@@ -243,7 +276,7 @@ class Hooks:
         event: HookEvent,
         document: Mapping[str, Any],
         read: Callable[[dict[str, Any]], T],
-        account: AccountId = _SAMPLE_ACCOUNT.account,
+        account: AccountId = SAMPLE_SCOPE.account,
     ) -> T:
         body = json.dumps(document, separators=(",", ":")).encode()
         begun, at = self._clock.monotonic(), self._clock.now()
@@ -305,8 +338,14 @@ class PreProvisioningHooks:
         Raises:
             HookDenied: The hook did not say `"allowProvisioning": true` in time and in form.
         """
-        document = _pre_provisioning(
-            scope, template_name, claim_certificate_id, certificate_id, certificate_pem, client_id, parameters
+        document = pre_provisioning_question(
+            scope,
+            template_name,
+            claim_certificate_id=claim_certificate_id,
+            certificate_id=certificate_id,
+            certificate_pem=certificate_pem,
+            client_id=client_id,
+            parameters=parameters,
         )
         if hook.payload_version != PAYLOAD_VERSION:
             raise HookDenied(f"The pre-provisioning hook's payloadVersion is not {PAYLOAD_VERSION}")
@@ -316,35 +355,6 @@ class PreProvisioningHooks:
             if error.result is HookResult.DENIED:
                 raise HookDenied("The pre-provisioning hook denied the provisioning") from error
             raise HookDenied(f"The pre-provisioning hook gave no usable answer ({error.result})") from error
-
-
-def _pre_provisioning(
-    scope: Scope,
-    template_name: str,
-    claim_certificate_id: CertificateId,
-    certificate_id: CertificateId,
-    certificate_pem: str,
-    client_id: str,
-    parameters: Mapping[str, str],
-) -> dict[str, Any]:
-    """The input of a pre-provisioning hook, of the version `PAYLOAD_VERSION`."""
-    return {
-        "claimCertificateId": claim_certificate_id,
-        "certificateId": certificate_id,
-        "certificatePem": certificate_pem,
-        "templateArn": f"arn:aws:iot:{scope.region}:{scope.account}:provisioningtemplate/{template_name}",
-        "clientId": client_id,
-        "parameters": dict(parameters),
-    }
-
-
-def _sample() -> dict[str, Any]:
-    """Of a device that does not exist, in an account that does not."""
-    pem = "-----BEGIN CERTIFICATE-----\nsample\n-----END CERTIFICATE-----\n"
-    parameters = {"SerialNumber": "SAMPLE-0001"}
-    return _pre_provisioning(
-        _SAMPLE_ACCOUNT, "handfast-sample", _SAMPLE_ID, _SAMPLE_ID, pem, "handfast-sample", parameters
-    )
 
 
 def _checked_timeout(timeout_s: float | None) -> float:
@@ -362,6 +372,14 @@ def _check_roots(pem: str) -> None:
         read_certificates(pem, at_most=32)
     except CertificateInputError as error:
         raise InvalidRequestError(f"The hook's roots cannot be used: {error}") from error
+
+
+def not_serving(name: HookName) -> InvalidRequestError:
+    """The answer for a hook that nobody added, another account's included."""
+    return InvalidRequestError(
+        f"There is no hook {name} for this account, so every device would be denied. The operator adds it: "
+        f"'handfast hook add {name} --url URL', or [hooks.{name}] in handfast.toml and a restart"
+    )
 
 
 def _no_hook(name: str) -> ResourceNotFoundError:

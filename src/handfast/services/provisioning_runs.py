@@ -27,11 +27,19 @@ class ProvisioningRuns:
         self._provisioning = provisioning
 
     async def list_page(
-        self, scope: Scope, page: PageRequest, *, outcome: RunOutcome | None, certificate_id: CertificateId | None
+        self,
+        scope: Scope,
+        page: PageRequest,
+        *,
+        outcome: RunOutcome | None,
+        certificate_id: CertificateId | None,
+        latest: bool = False,
     ) -> Page[ProvisioningRun]:
-        """One page, newest first."""
+        """One page, newest first; `latest`: of each certificate its last run alone."""
         return await page_of(
-            self._store.list_provisioning_runs(scope, page, outcome=outcome, certificate_id=certificate_id)
+            self._store.list_provisioning_runs(
+                scope, page, outcome=outcome, certificate_id=certificate_id, latest=latest
+            )
         )
 
     async def retry(self, scope: Scope, cause: Cause, target: str) -> ProvisioningRun:

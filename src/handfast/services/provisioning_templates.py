@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from handfast.core.identity.arns import provisioning_template_arn
 from handfast.core.identity.ids import Scope
-from handfast.core.provisioning.hooks import hook_in_arn
 from handfast.core.provisioning.records import (
     PreProvisioningHook,
     ProvisioningTemplateEdit,
@@ -27,6 +26,7 @@ from handfast.errors import (
 )
 from handfast.ports import NO_TAGS, Cause, Change, ChangeKind, Page, PageRequest, Store, Tags
 from handfast.services.commit import Committer
+from handfast.services.hooks import KnowsHooks
 from handfast.services.paging import page_of
 from handfast.services.template_gate import TemplateGate
 from handfast.services.template_gate import read_body as read_body
@@ -46,10 +46,11 @@ _KINDS = {
 class ProvisioningTemplates:
     """The use cases of provisioning templates. Raises ServiceErrors."""
 
-    def __init__(self, store: Store, commit: Committer, gate: TemplateGate) -> None:
+    def __init__(self, store: Store, commit: Committer, gate: TemplateGate, hooks: KnowsHooks) -> None:
         self._store = store
         self._commit = commit
         self._gate = gate
+        self._hooks = hooks
 
     async def create(
         self,
@@ -66,7 +67,7 @@ class ProvisioningTemplates:
         tags: Tags = NO_TAGS,
     ) -> ProvisioningTemplateRecord:
         """The template with this body as version 1. A name that is taken is refused even for the same body."""
-        _check_hook(scope, hook, template_type)
+        await self._check_hook(scope, hook, template_type)
         self._gate.accept(scope, body, _KINDS[template_type])
         record = ProvisioningTemplateRecord(
             scope=scope,
@@ -113,7 +114,7 @@ class ProvisioningTemplates:
         if edit.hook is not None and edit.remove_hook:
             raise InvalidRequestError("preProvisioningHook and removePreProvisioningHook are both given; give one")
         seen = await self.template_for(scope, name)
-        _check_hook(scope, edit.hook, seen.type)
+        await self._check_hook(scope, edit.hook, seen.type)
         write = self._store.update_provisioning_template(scope, name, edit, created=seen.creation_date, cause=cause)
         try:
             await self._commit(write, suspects=_suspects(scope, name))
@@ -209,20 +210,19 @@ class ProvisioningTemplates:
                 ) from None
             raise _refusal(conflict, name, version_id) from None
 
+    async def _check_hook(self, scope: Scope, hook: PreProvisioningHook | None, template_type: TemplateType) -> None:
+        if hook is None:
+            return
+        if template_type is not TemplateType.FLEET_PROVISIONING:
+            raise InvalidRequestError("Only a template of type FLEET_PROVISIONING can have a preProvisioningHook")
+        if hook.payload_version != PAYLOAD_VERSION:
+            raise InvalidRequestError(f"preProvisioningHook.payloadVersion must be {PAYLOAD_VERSION}")
+        await self._hooks.require(scope, hook.target_arn)
+
 
 def not_found(name: str) -> ResourceNotFoundError:
     """The answer for an unknown template, another account's included."""
     return ResourceNotFoundError(f"Provisioning template {name} does not exist in this account and region")
-
-
-def _check_hook(scope: Scope, hook: PreProvisioningHook | None, template_type: TemplateType) -> None:
-    if hook is None:
-        return
-    if template_type is not TemplateType.FLEET_PROVISIONING:
-        raise InvalidRequestError("Only a template of type FLEET_PROVISIONING can have a preProvisioningHook")
-    if hook.payload_version != PAYLOAD_VERSION:
-        raise InvalidRequestError(f"preProvisioningHook.payloadVersion must be {PAYLOAD_VERSION}")
-    hook_in_arn(scope, hook.target_arn)
 
 
 def _suspects(scope: Scope, name: TemplateName) -> list[Change]:

@@ -11,6 +11,7 @@ from handfast.services.claims import Claims
 from handfast.services.commit import Committer
 from handfast.services.effective import EffectivePolicies
 from handfast.services.event_configurations import EventConfigurations
+from handfast.services.hooks import KnowsHooks, NoHooks
 from handfast.services.judging import Ask, in_thread
 from handfast.services.policies import Policies
 from handfast.services.policy_versions import PolicyVersions
@@ -45,6 +46,7 @@ class Registry:
         *,
         ask: Ask = in_thread,
         template_gate: TemplateGate | None = None,
+        hooks: KnowsHooks | None = None,
     ) -> None:
         self._commit = Committer(notify)
         self.template_gate = template_gate or TemplateGate()
@@ -65,7 +67,7 @@ class Registry:
         self.claims = Claims(store, self._commit)
         self.provisioner = Provisioner(store, entropy, self._commit, self.template_gate)
         self.thing_registration = ThingRegistration(store, self.certificates, self.provisioner)
-        self.provisioning_templates = ProvisioningTemplates(store, self._commit, self.template_gate)
+        self.provisioning_templates = ProvisioningTemplates(store, self._commit, self.template_gate, hooks or NoHooks())
         self.provisioning_claims = ProvisioningClaims(store, issuer, self._commit)
 
     @property

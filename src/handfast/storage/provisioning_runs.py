@@ -75,13 +75,25 @@ def list_page(
     *,
     outcome: RunOutcome | None,
     certificate_id: CertificateId | None,
+    latest: bool = False,
 ) -> Page[ProvisioningRun]:
     query = select(provisioning_runs).where(in_scope(_R, scope))
+    if latest:
+        later = provisioning_runs.alias()
+        query = query.where(
+            ~select(later.c.sequence)
+            .where(
+                in_scope(later.c, scope),
+                later.c.certificate_id == _R.certificate_id,
+                later.c.sequence > _R.sequence,
+            )
+            .exists()
+        )
     if outcome is not None:
         query = query.where(_R.outcome == outcome.value)
     if certificate_id is not None:
         query = query.where(_R.certificate_id == certificate_id)
-    filters = [outcome, certificate_id]
+    filters = [outcome, certificate_id, *(["latest"] if latest else [])]
     listing = Listing("provisioning_runs", scope, [_R.at, _R.run_id], page, ascending=page.ascending, filters=filters)
     rows, marker = listing.cut(connection.execute(listing.select(query)).all())
     return Page([_record(row) for row in rows], marker)

@@ -41,7 +41,10 @@ class JustInTimeOperations:
         *,
         outcome: RunOutcome | None = None,
         certificate_id: CertificateId | None = None,
+        latest: bool = False,
     ) -> Page[ProvisioningRun]:
         return await self._read(
-            lambda c: provisioning_runs.list_page(c, scope, page, outcome=outcome, certificate_id=certificate_id)
+            lambda c: provisioning_runs.list_page(
+                c, scope, page, outcome=outcome, certificate_id=certificate_id, latest=latest
+            )
         )

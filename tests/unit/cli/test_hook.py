@@ -25,17 +25,24 @@ def test_a_webhook_is_added_tried_listed_and_removed(handfast: CommandLine, tmp_
         assert 'answer             {"allowProvisioning": true}' == tried.lines[-1]
         assert "handfast-sample" == server.calls[0].document["clientId"]
 
+        as_provider = handfast("hook", "test", "vet", "--event", "CertificateProvider")
+        assert (1, "CertificateProvider") == (as_provider.status, server.calls[-1].headers["handfast-event"])
+        assert "certificatePem is no text" in as_provider.out
+
         server.answers["/vet"] = reply(YES, "302 Found", "Location: http://169.254.169.254/")
         denied = handfast("hook", "test", "vet")
         assert 1 == denied.status
         assert "refused: the sample is denied" in denied.out
         assert "redirects are not followed" in denied.out
-    head, row = handfast.ok("hook", "list").lines
+    head, row, *detail = handfast.ok("hook", "list").lines
+    assert "PreProvisioning: it answered with the HTTP status 302; redirects are not followed" == " ".join(
+        " ".join(detail).split()
+    )
     assert ["name", "calls", "accounts", "limit", "last", "call", "result", "took"] == head.split()
     assert ["vet", f"{server.url('/vet')}?…", SCOPE.account, "5", "s"] == row.split()[:5]
     assert "refused" in row
     (listed,) = handfast.ok("hook", "list", "--json").json
-    assert ["refused", "ok"] == [call["result"] for call in listed["calls"]]
+    assert ["refused", "invalid", "ok"] == [call["result"] for call in listed["calls"]]
     assert listed["ownRoots"]
     for shown in (str(listed), handfast.ok("audit", "--json").out):
         assert secret not in shown

@@ -113,6 +113,15 @@ def test_mistakes_are_told_with_their_places(tmp_path: Path, sample: str, capsys
     assert "3 errors, 0 warnings." in capsys.readouterr().out
 
 
+def test_a_template_of_another_type_is_recognized(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    just_in_time_file = write(tmp_path, just_in_time(), P={"Type": "String", "Default": "x"})
+    assert 1 == run(["template", "lint", just_in_time_file])
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "It was read with --type fleet. With --type jitp it has no errors." == last
+    assert 1 == run(["template", "lint", write(tmp_path, {"Parameters": {}, "Resources": {"x": {}}})])
+    assert "It was read with" not in capsys.readouterr().out
+
+
 def test_a_plan_that_cannot_be_made_is_told(tmp_path: Path, sample: str, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(tmp_path, TEMPLATE, P={"Type": "String", "Default": "*"})
     assert 1 == run(["template", "lint", file, "--sample", sample, "--parameter", "ThingName=lamp-3"])

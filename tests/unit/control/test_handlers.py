@@ -13,6 +13,7 @@ import botocore.session
 import pytest
 from botocore import xform_name
 from botocore.model import OperationModel, Shape
+from tests.support.hooks import webhook
 from tests.support.registry import (
     ALLOW,
     NOW,
@@ -227,6 +228,7 @@ MORE: dict[str, dict[str, Any]] = {  # what the model does not require and the o
 async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
     async with sqlite_store(tmp_path) as store:
         await with_accounts(store)
+        await store.add_hook(webhook("sign"), limit=9, cause=cause())
         yield await make_plane(store)
 
 

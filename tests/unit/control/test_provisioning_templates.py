@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.hooks import webhook
 from tests.support.own_ca import OwnCA
 from tests.support.registry import (
     NOW,
@@ -16,11 +17,13 @@ from tests.support.registry import (
     TEMPLATE_BODY,
     Plane,
     caller,
+    cause,
     make_plane,
     sqlite_store,
     with_accounts,
 )
 
+from handfast.core.provisioning.hooks import HookName, hook_arn
 from handfast.errors import DeleteConflictError, InvalidRequestError, ResourceNotFoundError, ServiceError
 from handfast.ports import Change, ChangeKind
 
@@ -33,6 +36,8 @@ OTHER_BODY = TEMPLATE_BODY.replace("certificate", "cert", 1)
 async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
     async with sqlite_store(tmp_path) as store:
         await with_accounts(store)
+        await store.add_hook(webhook("gate"), limit=9, cause=cause())
+        await store.add_hook(webhook("theirs", accounts=(OTHER_ACCOUNT.account,)), limit=9, cause=cause())
         yield await make_plane(store)
 
 
@@ -85,7 +90,8 @@ async def test_what_is_given_is_described(plane: Plane) -> None:
 async def test_a_hook_is_set_replaced_and_removed(plane: Plane) -> None:
     await create(plane, pre_provisioning_hook={"target_arn": HOOK["target_arn"]})
     assert HOOK == (await described(plane))["pre_provisioning_hook"], "the payload version that there is"
-    other = HOOK | {"target_arn": "arn:aws:lambda:us-east-1:123456789012:function:other"}
+    other = HOOK | {"target_arn": hook_arn(SCOPE, HookName("other"))}
+    await plane.store.add_hook(webhook("other"), limit=9, cause=cause())
     await update(plane, pre_provisioning_hook=other)
     await update(plane, enabled=True)
     assert other == (await described(plane))["pre_provisioning_hook"]
@@ -115,6 +121,27 @@ async def test_what_is_no_template_is_not_made(plane: Plane, members: dict[str, 
     with pytest.raises(InvalidRequestError):
         await create(plane, **members)
     assert {"templates": []} == await plane.call("ListProvisioningTemplates")
+
+
+@pytest.mark.parametrize("name", ["nobody-s", "theirs"])
+async def test_a_template_names_a_hook_that_serves_the_account(plane: Plane, name: str) -> None:
+    hook = HOOK | {"target_arn": hook_arn(SCOPE, HookName(name))}
+    given = {"template_name": "fleet", "template_body": TEMPLATE_BODY, "provisioning_role_arn": ROLE}
+    refused = await refusal(plane, "CreateProvisioningTemplate", **given, pre_provisioning_hook=hook)
+    assert isinstance(refused, InvalidRequestError)
+    assert f"handfast hook add {name} --url URL" in refused.message
+    assert {"templates": []} == await plane.call("ListProvisioningTemplates")
+    await create(plane, pre_provisioning_hook=HOOK)
+    refused = await refusal(plane, "UpdateProvisioningTemplate", template_name="fleet", pre_provisioning_hook=hook)
+    assert isinstance(refused, InvalidRequestError)
+    assert HOOK == (await described(plane))["pre_provisioning_hook"]
+
+
+async def test_a_hook_that_is_gone_keeps_nobody_from_changing_the_rest(plane: Plane) -> None:
+    await create(plane, pre_provisioning_hook=HOOK)
+    await plane.store.remove_hook(HookName("gate"), cause())
+    await update(plane, enabled=False)
+    assert HOOK == (await described(plane))["pre_provisioning_hook"]
 
 
 async def test_a_hook_has_no_place_on_a_template_for_jitp(plane: Plane) -> None:

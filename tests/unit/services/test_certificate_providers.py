@@ -117,7 +117,8 @@ class Bench:
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     async with sqlite_store(tmp_path) as store:
         await with_accounts(store)
-        await store.add_hook(webhook("sign"), limit=9, cause=cause())
+        for name in ("sign", "new", "other"):
+            await store.add_hook(webhook(name), limit=9, cause=cause())
 
         async def notify(changes: Sequence[Change]) -> None:
             """Nobody listens."""
@@ -227,6 +228,7 @@ async def test_the_same_call_with_the_same_token_is_the_same_provider(bench: Ben
 async def test_what_a_provider_cannot_be(bench: Bench) -> None:
     for arn, operations in [
         ("sign", OPERATIONS),
+        (hook_arn(SCOPE, HookName("nobody-s")), OPERATIONS),
         (hook_arn(OTHER_ACCOUNT, HookName("sign")), OPERATIONS),
         (ARN, []),
         (ARN, ["CreateKeysAndCertificate"]),
@@ -244,7 +246,11 @@ async def test_a_provider_is_changed_and_deleted_and_then_nobody_s(bench: Bench)
     await bench.providers.update(SCOPE, cause(at=NOW + DAY), NAME, function_arn=new, operations=None)
     found = await bench.providers.describe(SCOPE, NAME)
     assert (new, NOW, NOW + DAY) == (found.function_arn, found.creation_date, found.last_modified_date)
-    for wrong in ({"function_arn": "x", "operations": None}, {"function_arn": None, "operations": ["x"]}):
+    for wrong in (
+        {"function_arn": "x", "operations": None},
+        {"function_arn": hook_arn(SCOPE, HookName("nobody-s")), "operations": None},
+        {"function_arn": None, "operations": ["x"]},
+    ):
         with pytest.raises(InvalidRequestError):
             await bench.providers.update(SCOPE, cause(), NAME, **wrong)  # type: ignore[arg-type]
     await bench.providers.update(SCOPE, cause(), NAME, function_arn=None, operations=OPERATIONS)

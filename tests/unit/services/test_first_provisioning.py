@@ -373,6 +373,27 @@ async def test_runs_are_listed_by_outcome_and_device_in_pages(world: FirstConnec
     assert ["run-3"] == [run.run_id for run in only.items]
 
 
+async def test_a_failure_is_over_when_a_later_run_of_the_device_succeeded(world: FirstConnections) -> None:
+    ready, waiting = CertificateId("d" * 64), CertificateId("e" * 64)
+    failed = {"outcome": RunOutcome.FAILED, "kind": FailureKind.LIMIT, "message": "full"}
+    for run in (
+        a_run(1, certificate_id=ready, **failed),
+        a_run(2, certificate_id=waiting, **failed),
+        a_run(3, certificate_id=ready),
+        a_run(4, certificate_id=waiting, **failed | {"message": "otherwise"}),
+    ):
+        await world.store.record_provisioning_run(run)
+    service = ProvisioningRuns(world.store, world.provisioning)
+
+    async def listed(outcome: RunOutcome | None, **more: Any) -> list[str]:
+        page = await service.list_page(SCOPE, PageRequest(limit=9), outcome=outcome, certificate_id=None, **more)
+        return [run.run_id for run in page.items]
+
+    assert ["run-4"] == await listed(RunOutcome.FAILED, latest=True)
+    assert ["run-4", "run-3"] == await listed(None, latest=True)
+    assert ["run-4", "run-2", "run-1"] == await listed(RunOutcome.FAILED)
+
+
 async def test_the_record_stays_bounded(world: FirstConnections, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("handfast.storage.provisioning_runs.KEPT", 20)
     monkeypatch.setattr("handfast.storage.provisioning_runs._PRUNE_EVERY", 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from tests.support.hooks import CLAIM, DEVICE, QUESTION, SECRET, CountingMeter, FakeRunner, targeting
 from tests.support.registry import (
+    NOW,
     OTHER_ACCOUNT,
     SCOPE,
     FakeClock,
@@ -156,6 +161,37 @@ async def test_a_try_shows_how_it_went_and_what_was_answered(bench: Bench) -> No
     assert HookResult.DENIED == (await bench.hooks.list_all())[1].calls[0].result
     with pytest.raises(ResourceNotFoundError):
         await bench.hooks.try_out("nobody")
+
+
+async def test_a_try_as_a_certificate_provider_checks_the_certificate(bench: Bench) -> None:
+    await bench.hooks.add(cause(), "sign", URL)
+    signer = ec.generate_private_key(ec.SECP256R1())
+
+    def signed(document: dict[str, Any]) -> dict[str, str]:
+        asked_for = x509.load_pem_x509_csr(document["certificateSigningRequest"].encode())
+        made = x509.CertificateBuilder(
+            issuer_name=asked_for.subject,
+            subject_name=asked_for.subject,
+            public_key=asked_for.public_key(),
+            serial_number=7,
+            not_valid_before=NOW,
+            not_valid_after=NOW + dt.timedelta(days=1),
+        ).sign(signer, hashes.SHA256())
+        return {"certificatePem": made.public_bytes(serialization.Encoding.PEM).decode()}
+
+    bench.runner.answer = signed
+    call, answer = await bench.hooks.try_out("sign", HookEvent.CERTIFICATE_PROVIDER)
+    assert (HookResult.OK, HookEvent.CERTIFICATE_PROVIDER) == (call.result, call.event)
+    assert "BEGIN CERTIFICATE" in answer
+    name, event, document = bench.runner.calls[0]
+    assert ("sign", HookEvent.CERTIFICATE_PROVIDER) == (name, event)
+    assert (
+        "arn:aws:iot:us-east-1:000000000000:certificateprovider/handfast-sample" == (document["certificateProviderArn"])
+    )
+    bench.runner.answer = {"certificatePem": self_signed("another key")}
+    call, _ = await bench.hooks.try_out("sign", HookEvent.CERTIFICATE_PROVIDER)
+    assert HookResult.INVALID is call.result
+    assert "not the one that the request asked" in call.detail
 
 
 # --- asking

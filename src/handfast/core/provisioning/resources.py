@@ -204,8 +204,9 @@ class ResourceReader:
         """The resource, or None when it is of no known type."""
         if not name:
             self._findings.error(path, "a resource without a logical name; expected at least one character")
+        before = len(self._findings.errors)
         found = self._reader.members(value, path, "a resource: an object with Type and Properties")
-        if not found:
+        if not found and len(self._findings.errors) > before:
             return None
         self._known(found, _MEMBERS, path, "member")
         kind = self._reader.string(found["Type"], f"{path}.Type", "a type") if "Type" in found else None
