@@ -92,7 +92,7 @@ def lint(
     else:
         _print(findings, plan, failure)
         if refused:
-            _print_better_kind(text, wanted)
+            _print_kind_that_fits(text, wanted)
     if refused or failure is not None:
         raise typer.Exit(1)
 
@@ -143,13 +143,12 @@ def _print(findings: Sequence[Finding], plan: Plan | None, failure: Provisioning
         print_table(heads, _rows(plan), empty="no resources")
 
 
-def _print_better_kind(text: str, tried: TemplateKind) -> None:
+def _print_kind_that_fits(text: str, tried: TemplateKind) -> None:
     """What is refused as one kind of template may be meant as another."""
-    errors = {kind: sum(each.severity is Severity.ERROR for each in lint_template(text, kind)) for kind in TemplateKind}
-    best = min(errors, key=lambda kind: errors[kind])
-    if errors[best] < errors[tried]:
-        less = _count(errors[best], "error") if errors[best] else "no errors"
-        print(f"It was read with --type {tried}. With --type {best} it has {less}.")
+    for kind in TemplateKind:
+        if kind is not tried and all(each.severity is not Severity.ERROR for each in lint_template(text, kind)):
+            print(f"It was read with --type {tried}. With --type {kind} it has no errors.")
+            return
 
 
 def _count(number: int, what: str) -> str:
