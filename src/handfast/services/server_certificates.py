@@ -84,6 +84,21 @@ class _Material:
     key: SigningKey | None
     key_name: str | None
 
+    def record(
+        self, scope: Scope, certificate_id: ServerCertificateId, name: str, at: dt.datetime
+    ) -> ServerCertificateRecord:
+        """As it stands in the registry once it is imported."""
+        return ServerCertificateRecord(
+            scope=scope,
+            certificate_id=certificate_id,
+            name=name,
+            chain_pem=encode_chain(served_part(self.chain)),
+            key_name=self.key_name,
+            health=CertificateHealth.VALID,
+            detail="",
+            imported_at=at,
+        )
+
 
 class ServerCertificates:
     """The use cases of server certificates. Raises ServiceErrors."""
@@ -104,6 +119,7 @@ class ServerCertificates:
         self._entropy = entropy
         self._commit = commit
         self._public_roots = public_roots
+        self._turn = asyncio.Lock()  # of whoever replaces or deletes a certificate, and removes keys with it
 
     async def import_new(
         self,
@@ -129,16 +145,7 @@ class ServerCertificates:
         now = self._clock.now()
         if material.key is not None:
             _insist(refusals(material.chain, now))
-        record = ServerCertificateRecord(
-            scope=scope,
-            certificate_id=certificate_id,
-            name=name,
-            chain_pem=encode_chain(served_part(material.chain)),
-            key_name=material.key_name,
-            health=CertificateHealth.VALID,
-            detail="",
-            imported_at=cause.at,
-        )
+        record = material.record(scope, certificate_id, name, cause.at)
         await self._save(material)
         try:
             await self._commit(self._store.create_server_certificate(record, cause, limit=CERTIFICATES_MAX))
@@ -164,6 +171,18 @@ class ServerCertificates:
         not kept: the last valid one is served on, and the record says INVALID and why.
         What cannot be read, or has another's key, changes nothing (InvalidRequestError).
         """
+        async with self._turn:
+            return await self._import_again(scope, cause, certificate_id, certificate_pem, chain_pem, key_pem)
+
+    async def _import_again(
+        self,
+        scope: Scope,
+        cause: Cause,
+        certificate_id: ServerCertificateId,
+        certificate_pem: str,
+        chain_pem: str,
+        key_pem: str | None,
+    ) -> Served:
         old = await self.get(scope, certificate_id)
         if (key_pem is None) != (old.record.key_name is None):
             raise InvalidRequestError(
@@ -182,21 +201,16 @@ class ServerCertificates:
             write = self._store.set_server_certificate_health(scope, certificate_id, health, detail, cause=cause)
             await self._written(write, old.record)
             return Served(replace(old.record, health=health, detail=detail), old.chain)
-        record = replace(
-            old.record,
-            chain_pem=encode_chain(served_part(material.chain)),
-            key_name=material.key_name,
-            health=CertificateHealth.VALID,
-            detail="",
-            imported_at=cause.at,
-        )
+        record = material.record(scope, certificate_id, old.record.name, cause.at)
         await self._save(material)
         try:
             await self._written(
                 self._store.replace_server_certificate(record, expected=old.record, cause=cause), record
             )
         except ServiceError:
-            if material.key_name != old.record.key_name:
+            # The same certificate may have been imported by another process: the key is that one's then.
+            found = await self._store.server_certificate(scope, certificate_id)
+            if found is None or found.key_name != material.key_name:
                 await self._discard(material.key_name)
             raise
         # The key before stays one import longer: a backup under way may hold the registry of a moment ago.
@@ -216,9 +230,10 @@ class ServerCertificates:
 
     async def delete(self, scope: Scope, cause: Cause, certificate_id: ServerCertificateId) -> None:
         """The certificate and its key are gone. DeleteConflictError while a domain configuration names it."""
-        old = await self.get(scope, certificate_id)
-        await self._written(self._store.delete_server_certificate(scope, certificate_id, cause), old.record)
-        await asyncio.to_thread(self._sweep, certificate_id, set())
+        async with self._turn:
+            old = await self.get(scope, certificate_id)
+            await self._written(self._store.delete_server_certificate(scope, certificate_id, cause), old.record)
+            await asyncio.to_thread(self._sweep, certificate_id, set())
 
     # --- for domain configurations ----------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -203,6 +204,15 @@ async def test_an_invalid_replacement_is_not_kept_and_says_every_reason(world: W
     for words in ("expired", "Neither CN nor subjectAltName", f"It is not for {DOMAIN}"):
         assert words in detail
     assert before == (world.one.sets.served, world.keys.kept)
+
+
+async def test_the_same_import_twice_at_a_time_leaves_its_key(world: World) -> None:
+    served = await world.domain()
+    renewed = server(which=34)
+    await asyncio.gather(world.again(served, renewed), world.again(served, renewed))
+    record = (await world.one.certificates.get(SCOPE, served.record.certificate_id)).record
+    assert renewed.chain_pem.decode().startswith(record.chain_pem.split("-----END")[0])
+    assert record.key_name in world.keys.kept
 
 
 async def test_the_key_before_stays_one_import_longer(world: World) -> None:
