@@ -313,9 +313,12 @@ class RefusalLog:
     def _forget_sources(self) -> None:
         """Room for new addresses: those without a part of the record go, idle ones first, at least a tenth."""
         now = self._clock.monotonic()
-        empty = [name for name, source in self._sources.items() if not source.numbers]
-        idle = [name for name in empty if self._sources[name].bucket.full(now) and not self._sources[name].suppressed]
-        for name in idle or empty[: MAX_ADDRESSES // 10]:
+        idle, others = [], []
+        for name, source in self._sources.items():
+            if not source.numbers:
+                (idle if source.bucket.full(now) and not source.suppressed else others).append(name)
+        # A tenth, so that not every newcomer of a flood costs a look at all of them.
+        for name in (*idle, *others[: max(0, MAX_ADDRESSES // 10 - len(idle))]):
             self._forget_suppressed(name, self._sources.pop(name))
 
 

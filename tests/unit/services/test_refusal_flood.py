@@ -117,6 +117,31 @@ def test_addresses_that_are_forgotten_are_still_accounted_for(monkeypatch: pytes
     assert 1_000 == accounted(log)
 
 
+def test_new_addresses_rarely_cost_a_look_at_all_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_ADDRESSES", 1_000)
+    monkeypatch.setattr(module, "BURST_OF_ALL", 10)
+    monkeypatch.setattr(module, "PER_SECOND_OF_ALL", 100.0)
+    clock = FakeClock()
+    log = RefusalLog(clock, FakeEntropy(), max_refusals=8)
+    recorder = Recorder(log, clock)
+    for number in range(1_000):  # ten are recorded, and two of them fall out of the record; the rest is only counted
+        recorder.record_handshake(BAD_HELLO, from_address(number))
+    looks = 0
+    forget = log._forget_sources
+
+    def counted() -> None:
+        nonlocal looks
+        looks += 1
+        forget()
+
+    monkeypatch.setattr(log, "_forget_sources", counted)
+    for number in range(1_000, 2_000):  # each is recorded, and another one falls out of the record
+        clock.instant += dt.timedelta(seconds=0.05)
+        recorder.record_handshake(BAD_HELLO, from_address(number))
+    assert looks <= 12
+    assert len(log._sources) <= 1_000
+
+
 def test_asking_during_a_flood_of_many_addresses_pushes_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BURST_OF_ALL", 50)
     monkeypatch.setattr(module, "PER_SECOND_OF_ALL", 0.001)
