@@ -11,6 +11,7 @@ ends the connection: text, unmasked frames, extensions, messages without end.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -23,6 +24,8 @@ from handfast.errors import ProtocolViolation
 
 if TYPE_CHECKING:
     from handfast.gateway.connection import MQTTConnection
+
+_log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
 """Of one message, whose frames pass as they come: seven of the largest MQTT packets, for clients that gather them."""
@@ -217,7 +220,12 @@ class WebSocketTransport(asyncio.Transport, asyncio.Protocol):
         self._turn_over = False
         if self._held and (self._closing or not self._app_paused):
             held, self._held = self._held, b""
-            self._read(held)
+            try:
+                self._read(held)
+            except Exception:  # nobody else would end the connection over it: this turn is the loop's
+                _log.exception("MQTT failed on what a WebSocket had held")
+                self.abort()
+                return
         self._watch_reading()
 
     def _watch_reading(self) -> None:

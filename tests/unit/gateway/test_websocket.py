@@ -75,6 +75,23 @@ async def test_a_flood_of_small_frames_is_dealt_with_in_many_turns(world: World)
     assert TURN_BYTES // 8 * 2 == (await peer.received()).count(b"\xd0\x00")
 
 
+async def test_an_error_inside_in_a_later_turn_ends_the_connection(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    peer = await Peer(world).connect()
+    peer.socket.pause_reading()
+    await peer.send(frame(2, packet(0xC0)))
+    monkeypatch.setattr(type(peer.mqtt), "data_received", broken)
+    peer.socket.resume_reading()
+    await settle()
+    assert peer.raw.aborted
+    assert "ZeroDivisionError" in caplog.text
+    assert 1 == len(world.plane.gone)
+
+
 async def test_nothing_is_read_while_mqtt_takes_no_more(world: World) -> None:
     peer = await Peer(world).connect()
     peer.socket.pause_reading()
