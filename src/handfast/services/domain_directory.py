@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -35,11 +35,10 @@ from handfast.errors import ConfigurationError, HandfastError
 from handfast.ports import Change, ChangeKind, Store
 from handfast.seam import ListenerKind, TLSFacts
 from handfast.services.endpoints import EndpointDirectory
-from handfast.services.pki_folder import KeyFolder
+from handfast.services.pki_folder import ChainKind, KeyFolder
 
 log = logging.getLogger(__name__)
 
-ChainKind = Literal["rsa", "ecdsa"]
 CertificateKey = tuple[Scope, ServerCertificateId]
 DISCONNECT_REASON = "AUTH_ERROR"
 
@@ -199,16 +198,13 @@ class DomainDirectory:
             self._forget(old)
         if record is not None:
             self._remember(record)
-            key = self._certificate_of(record)
-            if key is not None:
-                await self._install(key)
-        if old is None:
-            return
-        before = self._certificate_of(old)
-        if before is not None and (record is None or self._certificate_of(record) != before):
+        if old is not None and (record is None or record.status is DomainStatus.DISABLED):
+            self._cut(self._called(old), DISCONNECT_REASON)  # before anything that takes time, or may fail
+        before, now = (None if each is None else self._certificate_of(each) for each in (old, record))
+        if now is not None:
+            await self._install(now)
+        if before is not None and before != now:
             self._release(before)
-        if record is None or record.status is DomainStatus.DISABLED:
-            self._cut(self._called(old), DISCONNECT_REASON)
 
     def _remember(self, record: DomainConfigurationRecord) -> None:
         self._domains[record.scope, record.name] = record

@@ -29,6 +29,7 @@ from handfast.errors import (
     LimitExceededError,
     ResourceAlreadyExistsError,
     ResourceNotFoundError,
+    StoreUnavailable,
 )
 from handfast.ports import Change
 from handfast.seam import ListenerKind, TLSFacts
@@ -170,6 +171,20 @@ async def test_what_one_process_does_the_other_serves(world: World) -> None:
     for process in (world.one, world.two):
         assert process.directory.resolve(DOMAIN) is None
         assert {} == process.sets.served
+
+
+async def test_connections_by_a_disabled_name_are_cut_though_its_certificate_cannot_be_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unavailable(*_: object) -> None:
+        raise StoreUnavailable("the disk")
+
+    await world.domain()
+    monkeypatch.setattr(world.store, "server_certificate", unavailable)
+    with pytest.raises(StoreUnavailable):
+        await world.update(status=DomainStatus.DISABLED)
+    assert [DOMAIN] == world.one.cut
+    assert ReasonCode.DOMAIN_CONFIGURATION_DISABLED is told(world.one)
 
 
 async def test_a_start_serves_what_the_registry_holds_or_says_invalid(world: World) -> None:
