@@ -22,6 +22,11 @@ class Publication(NamedTuple):
     content: bytes
     media_type: str
 
+    @property
+    def entity_tag(self) -> str:
+        """Another one for other content: certificates and lists end with their signature, and so need no hash."""
+        return f'"{self.content[-16:].hex()}"'
+
 
 class Publications:
     """
