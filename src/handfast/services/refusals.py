@@ -313,7 +313,8 @@ class RefusalLog:
     def _forget_sources(self) -> None:
         """Room for new addresses: those without a part of the record go, idle ones first, at least a tenth."""
         now = self._clock.monotonic()
-        idle, others = [], []
+        idle: list[str] = []
+        others: list[str] = []
         for name, source in self._sources.items():
             if not source.numbers:
                 (idle if source.bucket.full(now) and not source.suppressed else others).append(name)
