@@ -20,6 +20,7 @@ from handfast.services.commit import Committer
 from handfast.services.domain_directory import CertificateSets, DomainDirectory, Staples
 from handfast.services.domains import LIMIT, QUOTA, Domains, EnsureRegion
 from handfast.services.endpoints import EndpointDirectory
+from handfast.services.pki_folder import KeyFolder
 from handfast.services.server_certificates import ServerCertificates
 from handfast.tls.client_hello import ClientHello
 from handfast.tls.serving import Serving
@@ -33,22 +34,19 @@ class DomainNames:
     def __init__(
         self,
         store: Store,
-        data_dir: Path,
         endpoints: EndpointDirectory,
-        sets: CertificateSets,
+        keys: KeyFolder,
+        directory: DomainDirectory,
         clock: Clock,
         entropy: Entropy,
-        key_passphrase: bytes | None,
-        staples: Staples,
     ) -> None:
         self._store = store
         self._endpoints = endpoints
         self._clock = clock
         self._entropy = entropy
-        self._keys = FileKeyStore(data_dir, key_passphrase, entropy)
-        self.directory = DomainDirectory(store, endpoints, self._keys, sets, staples=staples)
-        self.changed = self.directory.changed
-        endpoints.also(self.directory.resolve, self.directory.names)
+        self._keys = keys
+        self.directory = directory
+        self.changed = directory.changed
 
     @classmethod
     async def open(
@@ -63,9 +61,11 @@ class DomainNames:
         staples: Staples,
     ) -> DomainNames:
         """What the registry holds is known, and its certificates are served from `sets`."""
-        opened = cls(store, data_dir, endpoints, sets, clock, entropy, key_passphrase, staples)
-        await opened.directory.load()
-        return opened
+        keys = FileKeyStore(data_dir, key_passphrase, entropy)
+        directory = DomainDirectory(store, endpoints, keys, sets, staples=staples)
+        endpoints.also(directory.resolve, directory.names)
+        await directory.load()
+        return cls(store, endpoints, keys, directory, clock, entropy)
 
     def command(self, data_plane: DataPlane) -> None:
         """The connections of `data_plane` are cut when their name is disabled."""
