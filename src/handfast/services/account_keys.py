@@ -29,6 +29,7 @@ from handfast.seam import (
 )
 from handfast.services.accounts import Signer
 from handfast.services.recording import Recorder
+from handfast.services.verdict import normal_name
 
 log = logging.getLogger(__name__)
 
@@ -196,7 +197,7 @@ class AccountKeys:
 
     def _domain_name(self, scope: Scope, facts: TLSFacts) -> str:
         try:
-            return self._called(scope, facts.sni)
+            return self._called(scope, None if facts.sni is None else normal_name(facts.sni))
         except KeyError:
             return facts.sni or ""
 

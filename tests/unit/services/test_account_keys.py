@@ -114,6 +114,12 @@ async def test_it_is_never_judged_from_memory_and_lasts_a_day(keys: Keys) -> Non
     assert "WEBSOCKET_TTL_EXPIRATION" == verdict.ends_with
 
 
+async def test_the_name_that_was_asked_for_is_kept_in_its_one_form(keys: Keys) -> None:
+    keys.keys._called = lambda _, name: name or ""
+    keys.facts = dataclasses.replace(keys.facts, sni="MQTT.example.org.")
+    assert "mqtt.example.org" == (await keys.admitted()).domain_name
+
+
 @pytest.mark.parametrize("how", ["unknown", "revoked", "of another account", "disabled", "no store"])
 async def test_who_may_not_sign_is_refused(keys: Keys, how: str) -> None:
     assert isinstance(keys.signer, Signer)
