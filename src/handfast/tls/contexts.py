@@ -1,9 +1,8 @@
-"""Which certificate and settings a connection gets: one table of OpenSSL contexts, replaced as a whole on reload."""
+"""Which certificate and settings a connection gets: OpenSSL contexts, made anew with every certificate."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,6 +23,10 @@ ALPN_HTTP11: Final = "http/1.1"
 ALPN_CUSTOM_AUTH: Final = "mqtt"
 
 
+_Use = tuple[SecurityPolicy, bool, str | None, bool]
+"""What a context is for: policy, whether a client certificate is required, ALPN, whether the whole chain is sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Material:
     chain: tuple[x509.Certificate, ...]
@@ -32,6 +35,7 @@ class _Material:
     """`chain` without cross-certificates that a key of the other kind signed: for who verifies signatures of one."""
     staple: Staple = field(default_factory=Staple, compare=False)
     """The leaf's, for every context of this material."""
+    contexts: dict[_Use, Context] = field(default_factory=dict, compare=False)
 
 
 class Contexts:
@@ -44,7 +48,7 @@ class Contexts:
     All of it is for the event loop's thread.
     """
 
-    __slots__ = ("_accept", "_engine", "_material", "_table", "policy", "prefer")
+    __slots__ = ("_accept", "_engine", "_material", "policy", "prefer")
 
     def __init__(
         self,
@@ -70,8 +74,7 @@ class Contexts:
         self.prefer: ChainKind = prefer
         self._engine = engine or default_engine()
         self._accept = accept or accept_any
-        self._material: Mapping[tuple[str, ChainKind], _Material] = {}
-        self._table: Mapping[tuple[str, ChainKind, SecurityPolicy, bool, str | None, bool], Context] = {}
+        self._material: dict[tuple[str, ChainKind], _Material] = {}
 
     @property
     def engine(self) -> type[Engine]:
@@ -90,22 +93,16 @@ class Contexts:
 
         Raises:
             ConfigurationError: Not a chain, of another kind, with a root in it, or the key of another certificate.
-                The table is then as it was.
+                What was served before still is.
         """
         material = _load(name, kind, chain_pem, key_pem)
         current = self._material.get((name, kind))
         if current is not None and current.chain[0] == material.chain[0]:
             material.staple.response = current.staple.response
         # The usual contexts are made now, so that what is wrong is found now; the others when first asked for.
-        fresh = {
-            (name, kind, self.policy, client_auth, alpn, True): self._build(
-                material.chain, material, self.policy, client_auth, alpn
-            )
-            for client_auth, alpn in ((True, None), (True, ALPN_MQTT), (False, None))
-        }
-        kept = {key: context for key, context in self._table.items() if key[:2] != (name, kind)}
-        self._material = {**self._material, (name, kind): material}
-        self._table = {**kept, **fresh}
+        for client_auth, alpn in ((True, None), (True, ALPN_MQTT), (False, None)):
+            self._made(material, (self.policy, client_auth, alpn, True))
+        self._material[name, kind] = material
 
     def staple(self, name: str, kind: ChainKind, leaf: x509.Certificate, response: bytes | None) -> None:
         """
@@ -119,8 +116,8 @@ class Contexts:
 
     def remove(self, name: str) -> None:
         """No connection gets the set any more; open ones keep what they have."""
-        self._material = {key: material for key, material in self._material.items() if key[0] != name}
-        self._table = {key: context for key, context in self._table.items() if key[0] != name}
+        for key in [key for key in self._material if key[0] == name]:
+            del self._material[key]
 
     def names(self) -> frozenset[str]:
         """The sets that have a certificate of either kind."""
@@ -148,28 +145,16 @@ class Contexts:
             policy: Another than `self.policy`.
             whole: Whether the client verifies signatures of the other kind too, and so may be sent all of the chain.
         """
-        policy = policy or self.policy
         material = self._material.get((name, kind))
         if material is None:
             return None
-        whole = whole or material.own == material.chain
-        key = (name, kind, policy, client_auth, alpn, whole)
-        context = self._table.get(key)
-        if context is None:
-            context = self._build(material.chain if whole else material.own, material, policy, client_auth, alpn)
-            self._table = {**self._table, key: context}
-        return context
+        use = (policy or self.policy, client_auth, alpn, whole or material.own == material.chain)
+        return material.contexts.get(use) or self._made(material, use)
 
-    def _build(
-        self,
-        chain: tuple[x509.Certificate, ...],
-        material: _Material,
-        policy: SecurityPolicy,
-        client_auth: bool,
-        alpn: str | None,
-    ) -> Context:
+    def _made(self, material: _Material, use: _Use) -> Context:
+        policy, client_auth, alpn, whole = use
         context = self._engine.context(
-            list(chain),
+            list(material.chain if whole else material.own),
             material.key,
             client_auth=client_auth,
             alpn=None if alpn is None else alpn.encode("ascii"),
@@ -177,6 +162,7 @@ class Contexts:
             accept=self._accept,
         )
         attach(context, material.staple, self._engine)
+        material.contexts[use] = context
         return context
 
 
