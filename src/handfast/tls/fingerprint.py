@@ -6,6 +6,7 @@ import hashlib
 from typing import Final
 
 from handfast.tls.client_hello import ClientHello
+from handfast.tls.iana import GREASE
 
 # What differs from one connection of a client to the next: padding, cookie, and what resumption adds.
 _PASSING: Final = frozenset({21, 35, 41, 42, 44})
@@ -28,14 +29,9 @@ def fingerprint(hello: ClientHello) -> str:
         hello.signature_schemes,
         hello.signature_schemes_cert,
     ):
-        kept = "-" if values is None else ",".join(f"{each:x}" for each in values if not is_grease(each))
+        kept = "-" if values is None else ",".join(f"{each:x}" for each in values if each not in GREASE)
         digest.update(f"{kept};".encode("ascii"))
     for name in hello.alpn:
-        if len(name) != 2 or not is_grease(name[0] << 8 | name[1]):
+        if len(name) != 2 or int.from_bytes(name, "big") not in GREASE:
             digest.update(len(name).to_bytes(1, "big") + name)
     return digest.hexdigest()[:16]
-
-
-def is_grease(value: int) -> bool:
-    """RFC 8701 §2: both octets alike, and 0xA in the low half of each."""
-    return value & 0x0F0F == 0x0A0A and value >> 8 == value & 0xFF

@@ -11,15 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-
-def is_grease(number: int) -> bool:
-    """One of the sixteen values 0x?A?A that clients sprinkle in to keep servers tolerant (RFC 8701)."""
-    return number & 0x0F0F == 0x0A0A and number >> 8 == number & 0xFF
+GREASE: Final = frozenset(0x0A0A + 0x1010 * number for number in range(16))
+"""The values 0x?A?A that clients sprinkle in to keep servers tolerant (RFC 8701)."""
 
 
 def name(table: Mapping[int, str], number: int) -> str:
     """The registered name of `number`, or the number in hexadecimal."""
-    return table.get(number) or ("GREASE" if is_grease(number) else f"0x{number:04X}")
+    return table.get(number) or ("GREASE" if number in GREASE else f"0x{number:04X}")
 
 
 def names(table: Mapping[int, str], numbers: Iterable[int], limit: int = 40) -> str:

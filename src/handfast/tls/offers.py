@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from handfast.tls.client_hello import ClientHello, Offered
-from handfast.tls.iana import is_grease
+from handfast.tls.iana import GREASE
 
 MAX_SHARED: Final = 256
 """Different offers that later connections can share; the oldest makes room."""
@@ -60,4 +60,4 @@ class Offers:
 
 def _without_grease(numbers: tuple[int, ...]) -> tuple[int, ...]:
     """Without the values that a client chooses anew for every connection (RFC 8701)."""
-    return tuple([number for number in numbers if not is_grease(number)])
+    return tuple([number for number in numbers if number not in GREASE])
