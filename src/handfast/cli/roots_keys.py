@@ -49,11 +49,16 @@ def readable_errors() -> Iterator[None]:
         raise ConfigurationError(f"{error.filename}: {error.strerror}.") from error
 
 
+def pki_folder(data_dir: str | None) -> PkiFolder:
+    """The PKI of a data directory."""
+    folder = PkiFolder(data_directory(data_dir) / "pki")
+    folder.insist()
+    return folder
+
+
 def online_folder(data_dir: str | None, key_passphrase_file: str | None) -> tuple[PkiFolder, KeyFolder]:
     """The PKI of a data directory and its online keys."""
-    folder = PkiFolder(data_directory(data_dir) / "pki")
-    if not folder.exists:
-        raise ConfigurationError(f"{folder.path} is not there: start `handfast serve` once, or give --data-dir.")
+    folder = pki_folder(data_dir)
     named = key_passphrase_file or os.environ.get("HANDFAST_KEY_PASSPHRASE_FILE")
     passphrase = _first_line(named) if named else None
     return folder, key_folder(folder.path, passphrase, system_entropy)

@@ -12,13 +12,14 @@ from typing import Annotated, Any
 import typer
 
 from handfast.cli.connection import CallFailed, calling, find_server, handfast_api, server_runs
-from handfast.cli.options import AsJson, DataDir, data_directory
+from handfast.cli.options import AsJson, DataDir
 from handfast.cli.output import print_json
 from handfast.cli.roots_keys import (
     KeyPassphraseFile,
     Keys,
     PassphraseFile,
     online_folder,
+    pki_folder,
     readable_errors,
     root_keys,
     root_passphrase,
@@ -111,7 +112,7 @@ def promote(
     The root is sent as the one before it signed it, so that devices which hold only that verify the chain too, until
     --alone. To go back, promote the old root. A running server obeys at once and drops no connection.
     """
-    folder = _folder(data_dir)
+    folder = pki_folder(data_dir)
     if server_runs(folder.path.parent):
         done = _ask(folder, "promote_root", rootNumber=number, alone=alone)
     else:
@@ -156,7 +157,7 @@ def retire(
     Refused, with exit status 1 and every reason, while a served chain hangs on it, while a device that a rehearsal
     found to need it was seen in the last thirty days, and while no rehearsal has shown that devices do without it.
     """
-    folder = _folder(data_dir)
+    folder = pki_folder(data_dir)
     now = system_clock.now()
     if server_runs(folder.path.parent):
         done = _ask(folder, "retire_root", rootNumber=number, force=force)
@@ -190,13 +191,6 @@ def tell_server(data_dir: Path) -> str:
     except (CallFailed, ConfigurationError) as error:
         return f"The server could not be told ({printable(str(error), limit=200)}): it follows within the hour."
     return "The server has taken it up."
-
-
-def _folder(data_dir: str | None) -> PkiFolder:
-    folder = PkiFolder(data_directory(data_dir) / "pki")
-    if not folder.exists:
-        raise ConfigurationError(f"{folder.path} is not there: start `handfast serve` once, or give --data-dir.")
-    return folder
 
 
 def _ask(folder: PkiFolder, operation: str, **members: Any) -> dict[str, Any]:

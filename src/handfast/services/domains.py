@@ -37,7 +37,7 @@ from handfast.errors import (
 from handfast.ports import NO_TAGS, Cause, Change, ChangeKind, Clock, Entropy, Page, PageRequest, Store, Tags
 from handfast.services.commit import Committer
 from handfast.services.domain_directory import DomainDirectory
-from handfast.services.endpoints import EndpointDirectory
+from handfast.services.endpoints import ALPHABET, EndpointDirectory, random_text
 from handfast.services.server_certificates import ServerCertificates, has_issuer, in_words
 
 QUOTA = 10
@@ -46,8 +46,7 @@ LIMIT = 100
 """The same without them: each costs memory for its TLS contexts."""
 PREFIX_LENGTH = 21
 SUFFIX_LENGTH = 5
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
-_LETTERS = _ALPHABET + "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_LETTERS = ALPHABET + ALPHABET[:26].upper()
 _ATTEMPTS = 8
 
 EnsureRegion = Callable[[str], Awaitable[None]]
@@ -129,7 +128,7 @@ class Domains:
         record = DomainConfigurationRecord(
             scope=scope,
             name=name,
-            suffix=self._random(_LETTERS, SUFFIX_LENGTH),
+            suffix=random_text(self._entropy, SUFFIX_LENGTH, _LETTERS),
             domain_type=DomainType.AWS_MANAGED if domain_name is None else DomainType.CUSTOMER_MANAGED,
             prefix=None,
             domain_name=None if domain_name is None else self._own(domain_name),
@@ -235,7 +234,7 @@ class Domains:
         suspects = [_change(record.scope, record.name)]
         for _ in range(_ATTEMPTS):
             if record.domain_name is None:
-                record = replace(record, prefix="d" + self._random(_ALPHABET, PREFIX_LENGTH - 1))
+                record = replace(record, prefix="d" + random_text(self._entropy, PREFIX_LENGTH - 1))
             write = self._store.create_domain_configuration(record, cause, limit=self._limit, tags=tags)
             try:
                 await self._commit(write, suspects=suspects)
@@ -286,15 +285,6 @@ class Domains:
                 "domainName is one of this server's own names, or below its own domain; use a name of another domain"
             )
         return name
-
-    def _random(self, alphabet: str, length: int) -> str:
-        most = 256 - 256 % len(alphabet)  # what is above would make some letters likelier
-        found = ""
-        while len(found) < length:
-            found += "".join(
-                alphabet[byte % len(alphabet)] for byte in self._entropy.token_bytes(length) if byte < most
-            )
-        return found[:length]
 
     async def _changed(self, write: Awaitable[list[Change]], scope: Scope, name: DomainConfigurationName) -> None:
         try:

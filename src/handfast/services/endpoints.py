@@ -15,7 +15,7 @@ from handfast.services.commit import Committer
 PREFIX_LENGTH = 14
 REGIONS_MAX = 64
 """Distinct regions with endpoints: each costs server leaves, and an account may name any region it likes."""
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 _REGION = re.compile(r"[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _ATTEMPTS = 8
 
@@ -44,13 +44,18 @@ def check_region(region: str) -> str:
     return region
 
 
+def random_text(entropy: Entropy, length: int, alphabet: str = ALPHABET) -> str:
+    """So many characters of the alphabet, each as likely as any other."""
+    most = 256 - 256 % len(alphabet)  # what is above would make some letters likelier
+    found = ""
+    while len(found) < length:
+        found += "".join(alphabet[byte % len(alphabet)] for byte in entropy.token_bytes(length) if byte < most)
+    return found[:length]
+
+
 def new_prefix(entropy: Entropy) -> str:
     """Fourteen lower-case alphanumerics that begin with a letter."""
-    characters = "a"
-    while len(characters) < PREFIX_LENGTH:
-        # 252 is the largest multiple of 36 in a byte: what is above would make some letters likelier.
-        characters += "".join(_ALPHABET[byte % 36] for byte in entropy.token_bytes(PREFIX_LENGTH) if byte < 252)
-    return characters[:PREFIX_LENGTH]
+    return "a" + random_text(entropy, PREFIX_LENGTH - 1)
 
 
 class EndpointDirectory:

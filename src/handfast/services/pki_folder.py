@@ -159,6 +159,11 @@ class PkiFolder:
         """Whether there is a PKI; it appears whole, by one rename."""
         return self.path.is_dir()
 
+    def insist(self) -> None:
+        """There is a PKI; ConfigurationError otherwise."""
+        if not self.exists:
+            raise ConfigurationError(f"{self.path} is not there: start `handfast serve` once, or give --data-dir.")
+
     @property
     def offline(self) -> Path:
         """Where the root keys lie until they are moved to a safe."""

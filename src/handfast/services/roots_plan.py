@@ -18,7 +18,6 @@ from handfast.core.pki import profile as profiles
 from handfast.core.pki.chain import signed_by
 from handfast.core.pki.keys import certificate_key_kind
 from handfast.core.pki.names import display
-from handfast.errors import ConfigurationError
 from handfast.services.authorities import WARN_INTERMEDIATE
 from handfast.services.pki_folder import KINDS, LEGACY, ChainKind, PkiFolder, RootSpec, twin_of
 
@@ -68,8 +67,7 @@ def plan(folder: PkiFolder, *, serves_cross: bool, now: dt.datetime) -> list[Ent
     Raises:
         ConfigurationError: There is no PKI, or a certificate is missing or damaged.
     """
-    if not folder.exists:
-        raise ConfigurationError(f"{folder.path} is not there: start `handfast serve` once, or give --data-dir.")
+    folder.insist()
     planner = _Planner(folder, serves_cross, now)
     return sorted(planner.entries(), key=lambda each: (each.not_after, each.name))
 

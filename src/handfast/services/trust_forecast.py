@@ -45,8 +45,7 @@ def lint(folder: PkiFolder, paths: Iterable[Path], *, prefer: ChainKind, sends_c
     Raises:
         ConfigurationError: There is no PKI, a file cannot be read, or they hold too much.
     """
-    if not folder.exists:
-        raise ConfigurationError(f"{folder.path} is not there: start `handfast serve` once, or give --data-dir.")
+    folder.insist()
     try:
         store = read_store(_contents(paths))
     except CertificateInputError as error:

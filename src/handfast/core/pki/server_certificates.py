@@ -16,13 +16,13 @@ from typing import Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from handfast.core.pki import chain as chains
 from handfast.core.pki import keys
 from handfast.core.pki.describe import covers, server_names
-from handfast.core.pki.issue import SigningKey
+from handfast.core.pki.issue import SigningKey, spki
 from handfast.core.pki.names import common_name, display
 from handfast.core.pki.pem import read_certificates
 from handfast.core.pki.rules import BrokenRule
@@ -65,11 +65,9 @@ def self_signed(cert: x509.Certificate) -> bool:
 def belongs(key: SigningKey, cert: x509.Certificate) -> bool:
     """Whether the certificate certifies the key's public half."""
     try:
-        certified = cert.public_key()
+        return spki(key.public_key()) == spki(cert.public_key())  # type: ignore[arg-type]
     except Exception:  # a key that the library cannot read belongs to nobody
         return False
-    der, form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    return key.public_key().public_bytes(der, form) == certified.public_bytes(der, form)
 
 
 def chain_kind(cert: x509.Certificate) -> Literal["rsa", "ecdsa"]:
