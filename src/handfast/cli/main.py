@@ -21,39 +21,104 @@ from handfast.errors import ConfigurationError, HandfastError
 
 
 class Command(NamedTuple):
-    """Where a subcommand lives: `attribute` of `module` is a `typer.Typer` or a function."""
+    """Where a subcommand lives, `attribute` of `module` being a `typer.Typer` or a function, and what it is for."""
 
     name: str
     module: str
     attribute: str
+    summary: str
 
 
 COMMANDS: tuple[Command, ...] = (
-    Command("serve", "handfast.cli.serve", "serve"),
-    Command("device", "handfast.cli.device", "device_app"),
-    Command("ca", "handfast.cli.ca", "ca_app"),
-    Command("cert", "handfast.cli.cert", "cert_app"),
-    Command("check", "handfast.cli.check", "check"),
-    Command("policy", "handfast.cli.policy", "policy_app"),
-    Command("template", "handfast.cli.template", "template_app"),
-    Command("account", "handfast.cli.account", "account_app"),
-    Command("provisioning", "handfast.cli.provisioning", "provisioning_app"),
-    Command("claim", "handfast.cli.claim", "claim_app"),
-    Command("hook", "handfast.cli.hook", "hook_app"),
-    Command("server-cert", "handfast.cli.server_cert", "server_cert_app"),
-    Command("backup", "handfast.cli.backup", "backup"),
-    Command("restore", "handfast.cli.backup", "restore"),
-    Command("doctor", "handfast.cli.doctor", "doctor"),
-    Command("explain", "handfast.cli.explain", "explain"),
-    Command("audit", "handfast.cli.audit", "audit_app"),
-    Command("endpoint", "handfast.cli.endpoint", "endpoint_app"),
-    Command("hosts", "handfast.cli.hosts", "hosts"),
-    Command("coverage", "handfast.cli.coverage", "coverage"),
-    Command("trust", "handfast.cli.trust", "trust_app"),
-    Command("chain", "handfast.cli.chain", "chain"),
-    Command("roots", "handfast.cli.roots", "roots_app"),
-    Command("config", "handfast.cli.config", "config_app"),
-    Command("version", "handfast.cli.version", "version"),
+    Command(
+        "serve", "handfast.cli.serve", "serve", "Run the identity plane in the foreground until SIGTERM or Ctrl-C."
+    ),
+    Command("device", "handfast.cli.device", "device_app", "Devices: make one, try one."),
+    Command("ca", "handfast.cli.ca", "ca_app", "Your own CAs: register them, look at them, deactivate them."),
+    Command(
+        "cert",
+        "handfast.cli.cert",
+        "cert_app",
+        "Device certificates: look at them, change their status, hand them over.",
+    ),
+    Command(
+        "check",
+        "handfast.cli.check",
+        "check",
+        "Check an account's certificates in one region: weak and shared keys, revocation, expiry, shared certificates.",
+    ),
+    Command("policy", "handfast.cli.policy", "policy_app", "Policies: test, replay and lint them before a rollout."),
+    Command(
+        "template",
+        "handfast.cli.template",
+        "template_app",
+        "Provisioning templates: lint them before a fleet depends on them.",
+    ),
+    Command("account", "handfast.cli.account", "account_app", "Accounts and their access keys."),
+    Command(
+        "provisioning",
+        "handfast.cli.provisioning",
+        "provisioning_app",
+        "Devices that the template of their CA provisions at their first connection.",
+    ),
+    Command("claim", "handfast.cli.claim", "claim_app", "Claim certificates, with which devices provision themselves."),
+    Command(
+        "hook",
+        "handfast.cli.hook",
+        "hook_app",
+        "Hooks in place of cloud functions: webhooks, and commands of handfast.toml.",
+    ),
+    Command(
+        "server-cert",
+        "handfast.cli.server_cert",
+        "server_cert_app",
+        "Server certificates of your own, for domain names of your own.",
+    ),
+    Command(
+        "backup",
+        "handfast.cli.backup",
+        "backup",
+        "Write everything that a server needs into one archive, while it serves or while it does not.",
+    ),
+    Command(
+        "restore", "handfast.cli.backup", "restore", "Make a data directory from an archive, all of it or nothing."
+    ),
+    Command(
+        "doctor",
+        "handfast.cli.doctor",
+        "doctor",
+        "Walk a device's whole way in, from its files to CONNECT, and say where it ends, why, and what to do first.",
+    ),
+    Command("explain", "handfast.cli.explain", "explain", "Say in plain words what was refused, why, and what to do."),
+    Command("audit", "handfast.cli.audit", "audit_app", "What was changed, by whom and from where."),
+    Command(
+        "endpoint",
+        "handfast.cli.endpoint",
+        "endpoint_app",
+        "Endpoints: their names, and the devices that came to them.",
+    ),
+    Command(
+        "hosts",
+        "handfast.cli.hosts",
+        "hosts",
+        "Print lines for the hosts file, so that this machine finds every endpoint of the server by its name.",
+    ),
+    Command(
+        "coverage",
+        "handfast.cli.coverage",
+        "coverage",
+        "Print which operations of the AWS models are implemented; the others answer 501 and name themselves.",
+    ),
+    Command("trust", "handfast.cli.trust", "trust_app", "The roots that devices embed, and bundles of them."),
+    Command(
+        "chain",
+        "handfast.cli.chain",
+        "chain",
+        "Show a server's certificate chain link by link, and say which root a device needs.",
+    ),
+    Command("roots", "handfast.cli.roots", "roots_app", "Roots and what they sign, with root keys that lie elsewhere."),
+    Command("config", "handfast.cli.config", "config_app", "The settings: what holds and where it came from."),
+    Command("version", "handfast.cli.version", "version", "Print the version."),
 )
 _BY_NAME = {command.name: command for command in COMMANDS}
 
@@ -71,6 +136,11 @@ class LazyGroup(TyperGroup):
         if known is None and cmd_name in _BY_NAME:
             known = self.commands[cmd_name] = load(_BY_NAME[cmd_name])
         return known
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The list in `handfast --help`, from the table: no module is imported for it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(command.name, command.summary) for command in COMMANDS])
 
 
 def load(command: Command) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,15 +11,19 @@ from pathlib import Path
 import pytest
 
 import handfast
-from handfast.cli.main import COMMANDS, load, run
+from handfast.cli.main import COMMANDS, Command, load, run
 from handfast.config.table import SETTINGS
 
 SRC = Path(__file__).parents[3] / "src"
 
 
 def handfast_process(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return python("-m", "handfast.cli.main", *args, cwd=cwd)
+
+
+def python(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "handfast.cli.main", *args],
+        [sys.executable, *args],
         capture_output=True,
         text=True,
         cwd=cwd,
@@ -28,11 +33,20 @@ def handfast_process(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_every_command_loads_and_has_help(command: object, capsys: pytest.CaptureFixture[str]) -> None:
-    name = command.name  # type: ignore[attr-defined]
-    assert load(command).name == name  # type: ignore[arg-type]
+def test_every_command_loads_and_has_help(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    name = command.name
+    loaded = load(command)
+    assert (name, command.summary) == (loaded.name, loaded.get_short_help_str(1000))
     assert 0 == run([name, "--help"])
     assert f"Usage: handfast {name}" in capsys.readouterr().out
+
+
+def test_the_list_of_commands_is_shown_without_loading_any(tmp_path: Path) -> None:
+    code = "import sys; from handfast.cli.main import run; run(['--help']); print(*sys.modules, file=sys.stderr)"
+    done = python("-c", code, cwd=tmp_path)
+    for command in COMMANDS:
+        assert re.search(rf"^  {command.name}  +{command.summary.split()[0]} ", done.stdout, re.MULTILINE)
+        assert command.module not in done.stderr.split()
 
 
 def test_serve_has_the_flags_of_the_table_and_nothing_that_is_not_built(capsys: pytest.CaptureFixture[str]) -> None:

@@ -139,6 +139,17 @@ class TestPool:
         assert 5 == len({key.public_key().public_numbers().n for key in keys})
         assert {(2048, 65537)} == {(key.key_size, key.public_key().public_numbers().e) for key in keys}
 
+    async def test_a_pool_that_nobody_uses_stays_small_and_grows_with_use(self) -> None:
+        pool = KeyPool(size=3, at_first=1)
+        pool.fill()
+        for expected in (1, 2, 3, 3):
+            async with asyncio.timeout(30):
+                while pool.ready < expected:
+                    await asyncio.sleep(0.01)
+            assert expected == pool.ready
+            await pool.take()
+        await pool.close()
+
     async def test_the_loop_goes_on_while_keys_are_made(self) -> None:
         pool = KeyPool(size=1)
         taking = asyncio.create_task(pool.take())
