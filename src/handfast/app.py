@@ -189,7 +189,7 @@ class Plane:
             meter=self._meter,
             stack=stack,
         )
-        self._stapler = start_stapling(data_dir, self._contexts, self._clock, self._entropy, self._meter, stack)
+        self._stapler = start_stapling(settings, self._contexts, self._clock, self._entropy, self._meter, stack)
         self._published = await start_publishing(settings, store, self._authority, self._clock, self._meter, stack)
         device_keys = KeyPool()
         stack.push_async_callback(device_keys.close)

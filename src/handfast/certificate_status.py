@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import structlog
 
 from handfast.config.settings import Settings
 from handfast.ports import Change, Clock, Entropy, Meter, Store
+from handfast.responders.addresses import allowing
 from handfast.responders.fetch import HttpResponders
 from handfast.services.authorities import ServerAuthority
 from handfast.services.pki_folder import PkiFolder
@@ -28,10 +28,11 @@ log = structlog.get_logger("handfast")
 
 
 def start_stapling(
-    data_dir: Path, contexts: Contexts, clock: Clock, entropy: Entropy, meter: Meter, stack: AsyncExitStack
+    settings: Settings, contexts: Contexts, clock: Clock, entropy: Entropy, meter: Meter, stack: AsyncExitStack
 ) -> Stapler:
     """Certificates that are watched are stapled in the handshakes of `contexts`, until the stack is left."""
-    stapler = Stapler(HttpResponders(), contexts.staple, StapleFiles(data_dir), clock, entropy, meter)
+    responders = HttpResponders(allowed=allowing(settings.ocsp_allow))
+    stapler = Stapler(responders, contexts.staple, StapleFiles(settings.data_dir), clock, entropy, meter)
     stack.push_async_callback(stapler.close)
     return stapler
 

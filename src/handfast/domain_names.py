@@ -80,7 +80,13 @@ class DomainNames:
     ) -> tuple[Domains, ServerCertificates]:
         """The use cases, whose writes go through `commit`."""
         certificates = ServerCertificates(
-            self._store, self._keys, self._clock, self._entropy, commit, public_roots=public_roots
+            self._store,
+            self._keys,
+            self._clock,
+            self._entropy,
+            commit,
+            public_roots=public_roots,
+            stapling=self.directory.stapling,
         )
         domains = Domains(
             self._store,

@@ -21,10 +21,11 @@ from cryptography import x509
 from tests.support import domains
 from tests.support.device import Device, create_device
 from tests.support.domains import ACCEPTED, certificate_for, connect, fresh, import_certificate, mqtt, served, voucher
-from tests.support.raw import packet, read_all
+from tests.support.raw import connect_packet, packet, read_all
 from tests.support.server import Server, clean_environment
 from tests.support.strict import operator
 from tests.support.tls_ca import issue, new_key
+from tests.support.websocket import RawWebSocket, frame, presigned, upgrade
 
 from handfast.cli.main import run
 
@@ -385,9 +386,18 @@ class TestAuthenticationAndProtocol:
         resolve_here(monkeypatch, domain_name)
         data = signed_client(server, domain_name)
         data.publish(topic="domains/signed", payload=b"x")
+        with RawWebSocket.to_alpn(server, sni=domain_name) as socket:
+            assert 403 == socket.ask(upgrade(presigned(server.credentials(), domain_name), domain_name))
+        assert "PROTOCOL_NOT_OF_DOMAIN" == domains.reason(server, domain_name)
         update(server, name, applicationProtocol="MQTT_WSS")
         with pytest.raises(ClientError, match="ForbiddenException"):
             data.publish(topic="domains/signed", payload=b"x")
+        with RawWebSocket.to_alpn(server, sni=domain_name) as socket:
+            socket.open(server.credentials(), domain_name)
+            socket.send(frame(2, connect_packet("signed")))
+            assert (2, ACCEPTED) == socket.receive()
+        with RawWebSocket.to_alpn(server, sni=domain_name) as socket:
+            assert 403 == socket.ask(upgrade("/mqtt", domain_name)), "it still has to be signed"
         update(server, name, authenticationType="DEFAULT", applicationProtocol="DEFAULT")
         data.publish(topic="domains/signed", payload=b"x")
 

@@ -143,3 +143,17 @@ def test_device_sdk_is_told_that_its_certificate_is_not_authorized(server: Serve
     assert 0x87 == told["five"][port]["reason"]
     assert "failed" in told["three"][port]
     assert [[server.https_port, None, 403]] == told["https"]
+
+
+def test_device_sdk_over_signed_websockets(server: Server) -> None:
+    options = {
+        "host": "localhost",
+        "ports": [server.alpn_port],
+        "root": str(server.trust / "bundle.pem"),
+        "topic": f"js/{uuid.uuid4().hex}",
+    }
+    told = node(server, "websocket.mjs", options)
+    port = str(server.alpn_port)
+    assert {port: {"granted": [1], "acknowledged": 0, "payload": "hello"}} == told["five"]
+    assert {port: "hello"} == told["three"]
+    assert "failed" in told["forged"]

@@ -16,6 +16,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509 import ocsp
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 from tests.support.pki import MovableClock, certificate, key_of, openssl
 
 from handfast.core.pki.ocsp import AskResult, ResponderFailed
@@ -53,17 +54,43 @@ class OpenSSLAuthority:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
 
+    def leaf_of_responder(self, url: str, name: str, number: int) -> x509.Certificate:
+        """A server certificate for `name` with the key of `leaf` and this serial number, which names the responder."""
+        responder = x509.AccessDescription(AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(url))
+        extensions = (
+            x509.SubjectAlternativeName([x509.DNSName(name)]),
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
+            x509.AuthorityInformationAccess([responder]),
+        )
+        leaf = self.certificate("leaf")
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(leaf.subject)
+            .issuer_name(leaf.issuer)
+            .public_key(leaf.public_key())
+            .serial_number(number)
+            .not_valid_before(leaf.not_valid_before_utc)
+            .not_valid_after(leaf.not_valid_after_utc)
+        )
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        key = serialization.load_pem_private_key(self.key_pem("ca"), None)
+        return builder.sign(key, hashes.SHA256())  # type: ignore[arg-type]
+
     @contextlib.contextmanager
-    def responder(self, *, signer: str = "ca", status: str = "V", minutes: int = 60) -> Iterator[str]:
+    def responder(
+        self, *, signer: str = "ca", status: str = "V", minutes: int = 60, number: int | None = None
+    ) -> Iterator[str]:
         """
         `openssl ocsp` while inside; its URL.
 
         Args:
             status: of the leaf in the CA's index: V (valid), R (revoked), "" (not in it).
+            number: The serial number of another leaf than `leaf`.
         """
         with tempfile.TemporaryDirectory(prefix="handfast-ocsp-") as folder:
             index = Path(folder) / "index.txt"
-            serial = f"{self.certificate('leaf').serial_number:X}"
+            serial = f"{number or self.certificate('leaf').serial_number:X}"
             serial = serial if len(serial) % 2 == 0 else f"0{serial}"
             revoked = "260101000000Z" if status == "R" else ""
             index.write_text(_ENTRY.format(status=status, revoked=revoked, serial=serial) if status else "")
@@ -109,7 +136,7 @@ def leaf(url: str | None = "http://ocsp.example.test") -> x509.Certificate:
     access = x509.AuthorityInformationAccess(
         [
             x509.AccessDescription(
-                x509.AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(url or "ldap://x")
+                AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(url or "ldap://x")
             )
         ]
     )

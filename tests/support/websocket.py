@@ -98,14 +98,20 @@ class RawWebSocket:
     def to_api(cls, server: Server) -> RawWebSocket:
         parts = urlsplit(server.api)
         assert parts.port is not None
+        if parts.scheme == "https":
+            return cls._over_tls(server, parts.port, "localhost", None)
         return cls(socket.create_connection(("127.0.0.1", parts.port), LIMIT_S))
 
     @classmethod
     def to_alpn(cls, server: Server, *, sni: str = "localhost", alpn: str | None = None) -> RawWebSocket:
+        return cls._over_tls(server, server.alpn_port, sni, alpn)
+
+    @classmethod
+    def _over_tls(cls, server: Server, port: int, sni: str, alpn: str | None) -> RawWebSocket:
         context = ssl.create_default_context(cafile=str(server.trust / "bundle.pem"))
         if alpn is not None:
             context.set_alpn_protocols([alpn])
-        tcp = socket.create_connection(("127.0.0.1", server.alpn_port), LIMIT_S)
+        tcp = socket.create_connection(("127.0.0.1", port), LIMIT_S)
         return cls(context.wrap_socket(tcp, server_hostname=sni))
 
     def ask(self, request: bytes) -> int:

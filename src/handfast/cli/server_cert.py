@@ -100,7 +100,12 @@ def import_certificate(
 @server_cert_app.command("list")
 @calls_server(operator=True, region=False)
 def list_certificates(call: Call, account: _Account = None) -> None:
-    """List the server certificates of an account, or of all."""
+    """
+    List the server certificates of an account, or of all, and how the OCSP stapling of each stands.
+
+    The staple of a certificate is good or revoked, as its responder said, or none; - where no domain configuration asks
+    for one (enableOCSPCheck).
+    """
     with call.handfast() as api:
         found = api.list_server_certificates(**({} if account is None else {"accountId": account}))
     certificates = found.get("serverCertificates", [])
@@ -108,7 +113,7 @@ def list_certificates(call: Call, account: _Account = None) -> None:
         print_json(certificates)
         return
     print_table(
-        ("name", "account", "names", "until", "key", "status", "ARN"),
+        ("name", "account", "names", "until", "key", "staple", "status", "ARN"),
         [
             (
                 each["name"],
@@ -116,6 +121,7 @@ def list_certificates(call: Call, account: _Account = None) -> None:
                 ", ".join(each.get("domainNames", ())),
                 each["notAfter"],
                 "yes" if each["hasPrivateKey"] else "no",
+                each.get("stapling", {}).get("state"),
                 each["status"],
                 each["serverCertificateArn"],
             )
@@ -126,6 +132,19 @@ def list_certificates(call: Call, account: _Account = None) -> None:
     for each in certificates:
         if each.get("statusDetail"):
             call.answer(each, f"{each['name']}: {each['statusDetail']}")
+        if "stapling" in each:
+            call.answer(each, f"{each['name']}: {_in_words(each['stapling'])}")
+
+
+def _in_words(stapling: dict[str, Any]) -> str:
+    """A sentence on what is stapled and how its responder was last asked."""
+    held = f"stapled as {stapling['state']} until {plain(stapling['nextUpdate'])}" if "nextUpdate" in stapling else ""
+    words = f"OCSP: {held or 'nothing is stapled'}; "
+    asked = stapling.get("responder", "the responder")
+    if "askedDate" not in stapling:
+        return f"{words}{asked} was not asked yet"
+    words += f"{asked} was asked at {plain(stapling['askedDate'])}: {stapling['result']}"
+    return f"{words}: {stapling['detail']}" if "detail" in stapling else words
 
 
 @server_cert_app.command("delete")

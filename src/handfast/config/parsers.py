@@ -135,7 +135,7 @@ def networks(written: Written) -> tuple[str, ...]:
         except ValueError as error:
             written.wrong("addresses and networks in CIDR form, such as 10.0.0.0/24", printable(str(error), limit=120))
         if not network.prefixlen:
-            written.wrong("the balancers' networks", "every address is no network: any client could claim any address")
+            written.wrong("networks of your own", "every address is no network: name those that are meant")
         if str(network) not in networks:
             networks.append(str(network))
     return tuple(networks)

@@ -31,6 +31,7 @@ class Settings:
     tls_policy: str
     serve_cross: bool
     public_url: str | None
+    ocsp_allow: tuple[str, ...]
     legacy_endpoint: bool
     refusals: Literal["explain", "aws"]
     sni: Literal["lenient", "aws"]

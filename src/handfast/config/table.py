@@ -179,6 +179,20 @@ SETTINGS: tuple[Setting, ...] = (
         parse=parsers.public_url,
     ),
     Setting(
+        name="ocsp_allow",
+        flag="--ocsp-allow",
+        metavar="CIDR",
+        default=(),
+        default_text="none",
+        help="Where OCSP responders that imported certificates name may be although it is this machine or its link; "
+        "repeatable.",
+        unit="addresses and networks in CIDR form; comma-separated in the environment, a list in the file",
+        more="A certificate's URL leads to any other address, but not to loopback and link-local ones and those of "
+        "metadata services; see [revocation](revocation.md).",
+        parse=parsers.networks,
+        repeatable=True,
+    ),
+    Setting(
         name="legacy_endpoint",
         flag="--legacy-endpoint",
         metavar="",

@@ -9,6 +9,7 @@ from handfast.core.identity.ids import AccountId, Scope
 from handfast.errors import InvalidRequestError
 from handfast.services.endpoints import check_region
 from handfast.services.server_certificates import Served, ServerCertificates, arn_of, instants, shown_names
+from handfast.services.stapling import StaplingReport
 
 
 class ServerCertificateHandlers:
@@ -77,4 +78,17 @@ class ServerCertificateHandlers:
             "not_after": not_after,
             "imported_date": record.imported_at,
             "status": health.value,
-        } | present(status_detail=detail or None)
+        } | present(status_detail=detail or None, stapling=_stapling(self._certificates.stapling(served)))
+
+
+def _stapling(report: StaplingReport | None) -> Result | None:
+    if report is None:
+        return None
+    return {"state": "none" if report.stapled is None else report.stapled.value} | present(
+        responder=report.url,
+        this_update=report.this_update,
+        next_update=report.next_update,
+        asked_date=report.asked_at,
+        result=None if report.result is None else report.result.value,
+        detail=report.detail or None,
+    )

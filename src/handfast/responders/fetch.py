@@ -108,7 +108,7 @@ class HttpResponders:
             raise ResponderFailed(
                 AskResult.FORBIDDEN,
                 f"{printable(host, limit=80)} is {addresses[0]}: a certificate's URL may not lead to this machine, its "
-                "link or a metadata service; configure the responder's URL if that is meant",
+                "link or a metadata service; --ocsp-allow names the networks where it may",
             )
         failure: OSError | None = None
         for address in allowed[:_ADDRESSES]:

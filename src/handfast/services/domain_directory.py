@@ -30,12 +30,13 @@ from handfast.core.identity.domains import (
 )
 from handfast.core.identity.ids import Scope
 from handfast.core.identity.refusal import Reason, ReasonCode
-from handfast.core.pki.server_certificates import chain_kind, read_chain
+from handfast.core.pki.server_certificates import chain_kind, encode_chain, read_chain, served_part
 from handfast.errors import ConfigurationError, HandfastError
 from handfast.ports import Change, ChangeKind, Store
 from handfast.seam import ListenerKind, TLSFacts
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.pki_folder import ChainKind, KeyFolder
+from handfast.services.stapling import StaplingReport
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class Staples(Protocol):
         responder: x509.Certificate | None = None,
     ) -> None: ...
     def forget(self, name: str) -> None: ...
+    def reports(self, name: str) -> Sequence[StaplingReport]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,13 @@ class DomainDirectory:
     def broken(self, scope: Scope, certificate_id: ServerCertificateId) -> str:
         """Why the certificate in use cannot be served here, in words; empty when it can."""
         return self._broken.get((scope, certificate_id), "")
+
+    def stapling(self, scope: Scope, certificate_id: ServerCertificateId) -> StaplingReport | None:
+        """How OCSP stapling stands for the certificate in use; None where no domain asks for it."""
+        found = self._installed.get((scope, certificate_id))
+        if found is None or self._staples is None:
+            return None
+        return next(iter(self._staples.reports(found.name)), None)
 
     def names(self, scope: Scope) -> list[str]:
         """The scope's names besides its endpoint's, sorted."""
@@ -256,10 +265,11 @@ class DomainDirectory:
         if record.key_name is None:
             raise ConfigurationError("it was imported without a private key")
         private = await asyncio.to_thread(self._keys.signing_key, record.key_name)
-        kind = chain_kind(read_chain(record.chain_pem)[0])
+        chain = read_chain(record.chain_pem)
+        kind = chain_kind(chain[0])
         name = f"domain:{key[1]}"
         pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        self._sets.install(name, kind, record.chain_pem.encode(), pem)
+        self._sets.install(name, kind, encode_chain(served_part(chain)).encode(), pem)
         return Installed(name, kind, record)
 
     def _release(self, key: CertificateKey) -> None:

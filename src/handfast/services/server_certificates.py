@@ -40,7 +40,6 @@ from handfast.core.pki.server_certificates import (
     read_chain,
     refusals,
     rotation_refusals,
-    served_part,
 )
 from handfast.errors import (
     CertificateInputError,
@@ -56,6 +55,7 @@ from handfast.errors import (
 from handfast.ports import Cause, Change, ChangeKind, Clock, Entropy, Store
 from handfast.services.commit import Committer
 from handfast.services.pki_folder import KeyFolder
+from handfast.services.stapling import StaplingReport
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,8 @@ _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]
 
 Roots = Callable[[], Sequence[x509.Certificate]]
 """The roots that the public trusts, as this machine knows them; read when they are needed, off the event loop."""
+Stapling = Callable[[Scope, ServerCertificateId], StaplingReport | None]
+"""`domain_directory.DomainDirectory.stapling`."""
 
 
 class Served(NamedTuple):
@@ -92,7 +94,7 @@ class _Material:
             scope=scope,
             certificate_id=certificate_id,
             name=name,
-            chain_pem=encode_chain(served_part(self.chain)),
+            chain_pem=encode_chain(self.chain),
             key_name=self.key_name,
             health=CertificateHealth.VALID,
             detail="",
@@ -112,6 +114,7 @@ class ServerCertificates:
         commit: Committer,
         *,
         public_roots: Roots = lambda: (),
+        stapling: Stapling = lambda _scope, _certificate_id: None,
     ) -> None:
         self._store = store
         self._keys = keys
@@ -120,6 +123,7 @@ class ServerCertificates:
         self._commit = commit
         self._public_roots = public_roots
         self._turn = asyncio.Lock()  # of whoever replaces or deletes a certificate, and removes keys with it
+        self._stapling = stapling
 
     async def import_new(
         self,
@@ -257,6 +261,10 @@ class ServerCertificates:
             return CertificateHealth.INVALID, f"It expired at {served.chain[0].not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}."
         return CertificateHealth.VALID, ""
 
+    def stapling(self, served: Served) -> StaplingReport | None:
+        """How its OCSP stapling stands in this process; None where no domain configuration asks for it."""
+        return self._stapling(served.record.scope, served.record.certificate_id)
+
     async def _unfit(self, domain: DomainConfigurationRecord, chain: Chain) -> list[BrokenRule]:
         """The rules of one domain: the name, and who vouches for the certificate."""
         assert domain.domain_name is not None
@@ -361,7 +369,7 @@ def shown_names(chain: Chain) -> list[str]:
 
 
 def has_issuer(record: ServerCertificateRecord) -> bool:
-    """Whether the certificate's issuer is in the chain that is served."""
+    """Whether the certificate's issuer is in the chain that was imported; a root may be it."""
     return len(read_chain(record.chain_pem)) > 1
 
 

@@ -141,10 +141,10 @@ class ServerCertificateRecord:
     """
     A server certificate that the operator imported for an account and region.
 
-    `chain_pem` is what is served, leaf first and never a root; `key_name` is its
-    private key in the key folder, None for one that only vouches for others. A
-    later import that could not replace it leaves it as it is: `health` is then
-    INVALID, and `detail` says why.
+    `chain_pem` is what was imported, leaf first; a root at its end is never
+    served. `key_name` is its private key in the key folder, None for one that
+    only vouches for others. A later import that could not replace it leaves it
+    as it is: `health` is then INVALID, and `detail` says why.
     """
 
     scope: Scope
