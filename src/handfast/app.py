@@ -300,6 +300,7 @@ class Plane:
             self._endpoints,
             clock=self._clock,
             entropy=self._entropy,
+            meter=self._meter,
             notify=self._notify,
             present=self._leaves.present,
             serves_cross=settings.serve_cross,

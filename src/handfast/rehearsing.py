@@ -10,7 +10,7 @@ from typing import Final
 
 from handfast.core.identity.refusal import ReasonCode
 from handfast.errors import ProtocolViolation
-from handfast.ports import Clock, Entropy, Notify
+from handfast.ports import Clock, Entropy, Meter, Notify
 from handfast.ports.roots import RootAuditStore
 from handfast.seam import TLSFacts
 from handfast.services.authorities import ServerAuthority, ServerChain
@@ -40,6 +40,7 @@ async def start_rollover(
     *,
     clock: Clock,
     entropy: Entropy,
+    meter: Meter,
     notify: Notify,
     present: Callable[[ServerChain], None],
     serves_cross: bool,
@@ -52,6 +53,7 @@ async def start_rollover(
         store,
         clock=clock,
         entropy=entropy,
+        meter=meter,
         notify=notify,
         present=present,
         serves_cross=serves_cross,

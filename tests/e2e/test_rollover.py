@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import shutil
 import socket
 import ssl
 import subprocess
+import threading
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import BotoCoreError, ClientError
 from tests.support import server as servers
 from tests.support.device import Device, create_device
 from tests.support.mqtt import Client
@@ -201,6 +206,11 @@ def test_the_runbook(
     assert b"to the end" == walk.live.messages.get(timeout=10).payload
     walk.live.raw.disconnect()
     walk.live.raw.loop_stop()
+    with urllib.request.urlopen(f"{plane.api}/metrics", timeout=10) as answer:
+        measured = answer.read().decode()
+    assert "handfast_rehearsal_running 0.0" in measured
+    assert re.search(r'^handfast_rehearsal_connections_total\{outcome="alert"\} [1-9]', measured, re.MULTILINE)
+    assert re.search(r'^handfast_rehearsal_connections_total\{outcome="verified"\} [1-9]', measured, re.MULTILINE)
     events = operator(plane).list_audit_events(accountId="operator", kinds=["server_roots"], maxResults=50)["events"]
     assert {"TakeUpRoots", "StartRehearsal", "StopRehearsal", "PromoteRoot", "RetireRoot"} <= {
         each["operation"] for each in events
@@ -208,17 +218,34 @@ def test_the_runbook(
 
 
 def test_killed_in_the_middle_of_a_promotion(plane: Server, tmp_path: Path) -> None:
-    """What lies in the folder the moment that the promotion is decided is what the next start serves."""
+    """Killed the moment that it begins to write, the server has the old chain or the new one, and a promotion works."""
     device = create_device(plane, tmp_path)
     running = operator(plane)
     running.start_rehearsal(share=100, alone=True, kinds=["ecdsa"])
     folder = PkiFolder(plane.data_dir / "pki")
-    served = folder.served("ecdsa")
-    folder.serve("ecdsa", served._replace(bridged=not served.bridged))
+    before = folder.served("ecdsa")
+    wanted = {"rootNumber": 5, "alone": before.bridged}
+    written = folder.path.stat().st_mtime_ns
+
+    def promote() -> None:
+        with contextlib.suppress(BotoCoreError, ClientError):
+            running.promote_root(**wanted)
+
+    asking = threading.Thread(target=promote, daemon=True)
+    asking.start()
+    deadline = time.monotonic() + 15
+    while folder.path.stat().st_mtime_ns == written:  # until a file of it is there, under whatever name
+        assert time.monotonic() < deadline
     plane.kill()
+    after = folder.served("ecdsa")
+    assert after in (before, before._replace(bridged=not before.bridged))
     again = start(plane.data_dir, "--serve-cross", "--prefer-chain", "ecdsa")
     plane.process, plane.ready = again.process, again.ready
     plane.clients.clear()
+    asking.join(15)
     assert connects(plane, device, plane.trust / "root-ca-5.pem")
     found = operator(plane).describe_rehearsal()
-    assert (False, "the server was restarted") == (found["running"], found["endReason"])
+    assert not found["running"]
+    assert found["endReason"] in ("the server was restarted", "root-ca-5 was promoted")
+    assert (after == before) == operator(plane).promote_root(**wanted)["changed"]
+    assert connects(plane, device, plane.trust / "root-ca-5.pem")

@@ -106,7 +106,9 @@ def domain_plane(
 
     directory.command(ended)
     commit = Committer(notify)
-    certificates = ServerCertificates(store, keys, clock, entropy, commit, public_roots=lambda: public_roots)
+    certificates = ServerCertificates(
+        store, keys, clock, entropy, commit, public_roots=lambda: public_roots, stapling=directory.stapling
+    )
     domains = Domains(
         store,
         directory,

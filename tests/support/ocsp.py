@@ -134,11 +134,7 @@ def issuer() -> x509.Certificate:
 def leaf(url: str | None = "http://ocsp.example.test") -> x509.Certificate:
     """A server certificate that `issuer` signed and that names this responder."""
     access = x509.AuthorityInformationAccess(
-        [
-            x509.AccessDescription(
-                AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(url or "ldap://x")
-            )
-        ]
+        [x509.AccessDescription(AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(url or "ldap://x"))]
     )
     return certificate("server", issuer=issuer(), issuer_key=ISSUER_KEY, extensions=[access])
 

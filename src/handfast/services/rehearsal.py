@@ -68,6 +68,7 @@ class Rehearsal:
         draw: Callable[[], float],
         changed: Callable[[], None],
         ended: Callable[[], None],
+        count: Callable[[str], None] = lambda _outcome: None,
     ) -> None:
         """
         Args:
@@ -75,12 +76,14 @@ class Rehearsal:
             draw: A number from 0 to 1, anew each time.
             changed: Called when the report has something new in it.
             ended: Called once, when no connection gets the next chain any more.
+            count: Called with `verified` or how a client went, for each connection on the next chain that says so.
         """
         self.report = report
         self._clock = clock
         self._draw = draw
         self._changed = changed
         self._ended = ended
+        self._count = count
         self._remembered: dict[Key, Failure | None] = {}
         self._exempt = 0
         self._held: dict[str, _Hold] = {}
@@ -121,6 +124,7 @@ class Rehearsal:
     def verified(self, key: Key, kind: str, certificate_id: str) -> None:
         """A connection on the next chain is open and its client has spoken."""
         self.released(key)
+        self._count("verified")
         report = self.report
         if not certificate_id:
             report.verified_without += 1
@@ -139,6 +143,7 @@ class Rehearsal:
     def failed(self, key: Key, kind: str, how: How, alert: str | None, *, shown: str | None = None) -> None:
         """A client on the next chain went, and nothing but the chain explains it."""
         self.released(key)
+        self._count(how.value)
         report = self.report
         failure = Failure(
             at=self._clock.now(),

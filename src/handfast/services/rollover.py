@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from handfast.errors import ConfigurationError, InvalidRequestError, ResourceNotFoundError
-from handfast.ports import Cause, Change, Clock, Entropy, Notify
+from handfast.ports import Cause, Change, Clock, Entropy, Meter, Notify
 from handfast.ports.roots import RootAuditStore
 from handfast.services import rehearsal_report, root_changes
 from handfast.services.authorities import ServerAuthority, ServerChain
@@ -53,6 +53,7 @@ class Rollover:
         *,
         clock: Clock,
         entropy: Entropy,
+        meter: Meter,
         notify: Notify,
         present: Callable[[ServerChain], None],
         serves_cross: bool,
@@ -70,6 +71,7 @@ class Rollover:
         self._store = store
         self._clock = clock
         self._entropy = entropy
+        self._meter = meter
         self._notify = notify
         self._present = present
         self._serves_cross = serves_cross
@@ -86,6 +88,7 @@ class Rollover:
 
     async def open(self) -> None:
         """What earlier rehearsals found is known. ConfigurationError: its file is damaged."""
+        self._meter.gauge("handfast_rehearsal_running", 0)
         self._earlier = await asyncio.to_thread(rehearsal_report.load, self._data_dir)
         cut_off = [each for each in self._earlier if each.ended is None]
         for report in cut_off:
@@ -166,8 +169,14 @@ class Rollover:
                 self._earlier.append(self.rehearsal.report)
             self._ending = dataclasses.replace(cause, operation="EndRehearsal", actor="handfast:rehearsal", address="")
             self.rehearsal = Rehearsal(
-                report, clock=self._clock, draw=self._draw, changed=self._changed, ended=self._over
+                report,
+                clock=self._clock,
+                draw=self._draw,
+                changed=self._changed,
+                ended=self._over,
+                count=self._count,
             )
+            self._meter.gauge("handfast_rehearsal_running", 1)
             await asyncio.to_thread(rehearsal_report.save, self._data_dir, [*self._earlier, _copy(report)])
             return report
 
@@ -307,12 +316,16 @@ class Rollover:
     def _draw(self) -> float:
         return int.from_bytes(self._entropy.token_bytes(4), "big") / 2**32
 
+    def _count(self, outcome: str) -> None:
+        self._meter.count("handfast_rehearsal_connections_total", labels={"outcome": outcome})
+
     def _over(self) -> None:
         """A rehearsal ended: its certificates are gone before the next ClientHello is read."""
         for name in self._sets.names():
             if name.startswith((NEXT, BEFORE)):
                 self._sets.remove(name)
         assert self.rehearsal is not None
+        self._meter.gauge("handfast_rehearsal_running", 0)
         self._spawn(self._note_end(self.rehearsal.report, self._ending))
 
     async def _note_end(self, report: Report, cause: Cause | None) -> None:

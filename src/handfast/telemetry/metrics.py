@@ -205,6 +205,20 @@ METRICS: tuple[Metric, ...] = (
         labels=("state",),
     ),
     Metric(
+        name="handfast_rehearsal_running",
+        kind=Kind.GAUGE,
+        unit="1 or 0",
+        help="Whether a rehearsal of the next chain runs.",
+    ),
+    Metric(
+        name="handfast_rehearsal_connections_total",
+        kind=Kind.COUNTER,
+        unit="connections",
+        help="Connections that were sent the next chain in rehearsals, by what became of them: verified, or gone by an "
+        "alert, closed without one, or silent until the time was up.",
+        labels=("outcome",),
+    ),
+    Metric(
         name="handfast_crl_entries",
         kind=Kind.GAUGE,
         unit="certificates",

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from handfast.core.pki.ocsp import MAX_RESPONSE_BYTES, AskResult, ResponderFailed
-from handfast.responders.addresses import may_be_called
+from handfast.responders.addresses import allowing, may_be_called
 from handfast.responders.fetch import HttpResponders
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/ocsp-response\r\n"
@@ -167,3 +167,9 @@ async def test_what_is_no_url(url: str) -> None:
 )  # fmt: skip
 def test_addresses(address: str, allowed: bool) -> None:
     assert allowed == may_be_called(address)
+
+
+def test_what_the_operator_allows_is_allowed_besides() -> None:
+    allowed = allowing(["127.0.0.0/8", "fd00:ec2::254/128"])
+    assert all(allowed(each) for each in ("127.9.9.9", "fd00:ec2::254", "10.1.2.3"))
+    assert not any(allowed(each) for each in ("::1", "169.254.169.254", "::ffff:127.0.0.1", "localhost"))

@@ -62,6 +62,9 @@ class Staples:
     def forget(self, name: str) -> None:
         self.watched.pop(name, None)
 
+    def reports(self, name: str) -> list[Any]:
+        return [name] if name in self.watched else []
+
 
 class World:
     """Two processes over one store: what one of them does the other hears of."""
@@ -161,7 +164,7 @@ async def test_what_one_process_does_the_other_serves(world: World) -> None:
     renewed = await world.again(served, server(which=34))
     for process in (world.one, world.two):
         ((kind, chain),) = process.sets.served.values()
-        assert ("ecdsa", renewed.record.chain_pem.encode()) == (kind, chain)
+        assert ("ecdsa", renewed.record.chain_pem.encode()) == (kind, chain + private_ca().pem), "without its root"
     await world.update(status=DomainStatus.DISABLED)
     for process in (world.one, world.two):
         assert [DOMAIN] == process.cut
@@ -307,8 +310,50 @@ async def test_staples_are_watched_while_they_are_asked_for(world: World) -> Non
     assert private_ca().certificate == signer
     await world.again(served, server(which=34))
     assert leaf != world.staples.watched[f"domain:{served.record.certificate_id}"][0]
+    assert world.one.certificates.stapling(served)
     await world.update(stapling=(False, None))
     assert {} == world.staples.watched
+    assert world.one.certificates.stapling(served) is None
+
+
+async def test_a_root_may_be_the_issuer_that_is_asked_and_is_not_served(world: World) -> None:
+    root = issue("Plant Root", new_key("p256", 51), ca=True)
+    leaf = issue(DOMAIN, new_key("p256", 52), root, names=(DOMAIN,))
+    voucher = await world.imported(root, "root", key=False)
+    for chain, wanted in (((), False), ((root.certificate,), True)):
+        served = await world.imported(Issued(leaf.certificate, leaf.key, chain), f"leaf-{wanted}")
+        create = world.one.domains.create(
+            SCOPE,
+            cause(),
+            PLANT,
+            domain_name=DOMAIN,
+            certificate_arns=[arn_of(served.record)],
+            validation_certificate_arn=arn_of(voucher.record),
+            stapling=(True, None),
+        )
+        if not wanted:
+            with pytest.raises(InvalidRequestError, match="import it again with its chain"):
+                await create
+            continue
+        await create
+        name = f"domain:{served.record.certificate_id}"
+        assert (leaf.certificate, root.certificate, None) == world.staples.watched[name]
+        assert leaf.pem == world.one.sets.served[name][1]
+
+
+async def test_a_self_signed_certificate_has_no_responder(world: World) -> None:
+    alone = issue(DOMAIN, new_key("p256", 53), names=(DOMAIN,))
+    arn = arn_of((await world.imported(alone)).record)
+    with pytest.raises(InvalidRequestError, match="self-signed certificate has no issuer"):
+        await world.one.domains.create(
+            SCOPE,
+            cause(),
+            PLANT,
+            domain_name=DOMAIN,
+            certificate_arns=[arn],
+            validation_certificate_arn=arn,
+            stapling=(True, None),
+        )
 
 
 @pytest.mark.parametrize(

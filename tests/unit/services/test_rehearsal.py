@@ -35,11 +35,17 @@ class Bench:
     def __init__(self, *, share: float = 100.0, stop_after: int = 5, draw: Any = lambda: 0.5) -> None:
         self.clock = Clock()
         self.ends = 0
+        self.outcomes: list[str] = []
         self.report = Report(
             rehearsal_id="r", started=NOW, share=share, stop_after=stop_after, name="canary", alone=True, chains=()
         )
         self.rehearsal = Rehearsal(
-            self.report, clock=self.clock, draw=draw, changed=lambda: None, ended=lambda: setattr(self, "ends", 1)
+            self.report,
+            clock=self.clock,
+            draw=draw,
+            changed=lambda: None,
+            ended=lambda: setattr(self, "ends", 1),
+            count=self.outcomes.append,
         )
 
     def choose(self, key: Key, *, canary: bool = False) -> Choice:
@@ -165,6 +171,18 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         bench.rehearsal.came_back(KEY, bench.report.failures[0], f"{number + 100:064x}")
     assert rehearsal_report.MAX_SUSPECTS == len(bench.report.failures[0].suspects)
     assert Certainty.AMBIGUOUS is bench.certainty()[0]
+
+
+def test_outcomes_are_counted() -> None:
+    bench = Bench()
+    bench.fails(KEY, how=How.SILENT, alert=None)
+    other = Key("198.51.100.1", "", "f1")
+    assert Choice.NEXT is bench.choose(other)
+    bench.rehearsal.verified(other, "ecdsa", A)
+    third = Key("203.0.113.1", "", "f1")
+    assert Choice.NEXT is bench.choose(third)
+    bench.rehearsal.released(third)  # whatever it was, not the chain
+    assert ["silent", "verified"] == bench.outcomes
 
 
 def test_only_the_canary_is_served_without_a_share() -> None:
