@@ -272,8 +272,8 @@ class Domains:
         found = await self._store.server_certificate(record.scope, record.certificate_id)
         if found is None or not has_issuer(found):
             raise InvalidRequestError(
-                "enableOCSPCheck needs the issuer of the server certificate, which may be a root, in its chain: import it "
-                "again with its chain. A self-signed certificate has no issuer to ask"
+                "enableOCSPCheck needs the issuer of the server certificate, which may be a root, in its chain: import "
+                "it again with its chain. A self-signed certificate has no issuer to ask"
             )
 
     def _own(self, text: str) -> str:
