@@ -183,7 +183,7 @@ class RefusalLog:
             refusal = kept.refusal
             if account_id is not None and refusal.account != account_id:
                 continue
-            if wanted.matches(refusal):
+            if wanted.matches(kept):
                 found.append(refusal)
                 if len(found) >= limit:
                     break
@@ -326,19 +326,21 @@ class RefusalLog:
 class _Wanted:
     """A query, understood in every way that it can be meant."""
 
-    __slots__ = ("_address", "_certificate_id", "_codes", "_serial", "_text")
+    __slots__ = ("_address", "_certificate_id", "_codes", "_serial", "_source", "_text")
 
     def __init__(self, text: str) -> None:
         self._text = text
         lowered = text.lower()
         self._certificate_id = lowered.rpartition(":cert/")[2]
         self._address = _normal_address(text)
+        self._source = None if self._address is None else source_of(self._address)
         self._serial = _serials(lowered)
         code = text.upper()
         self._codes = frozenset(each for each in ReasonCode if code in (each, AWS_LOG_REASON.get(each)))
 
-    def matches(self, refusal: Refusal) -> bool:
+    def matches(self, kept: _Kept) -> bool:
         """Whether the refusal is about it."""
+        refusal = kept.refusal
         if not self._text:
             return True
         return (
@@ -348,7 +350,8 @@ class _Wanted:
             or refusal.address == self._text
             or (refusal.serial_number is not None and refusal.serial_number in self._serial)
             or any(reason.code in self._codes for reason in refusal.reasons)
-            or (self._address is not None and _normal_address(refusal.address) == self._address)
+            # The source first, since it is known: the record has as many addresses as a flood has.
+            or (kept.source == self._source and _normal_address(refusal.address) == self._address)
         )
 
 

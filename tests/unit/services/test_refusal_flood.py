@@ -142,6 +142,28 @@ def test_new_addresses_rarely_cost_a_look_at_all_that_are_known(monkeypatch: pyt
     assert len(log._sources) <= 1_000
 
 
+def test_asking_for_an_address_reads_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+    log = RefusalLog(clock, FakeEntropy())
+    recorder = Recorder(log, clock)
+    wanted = [
+        recorder.record_handshake(BAD_HELLO, HalfOpen(listener="mqtt", address=address, port=1))
+        for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:0:0:0:0:1")
+    ]
+    for number in range(500):
+        recorder.record_handshake(BAD_HELLO, from_address(number))
+    read = []
+    normal_address = module._normal_address
+
+    def counted(text: str) -> str | None:
+        read.append(text)
+        return normal_address(text)
+
+    monkeypatch.setattr(module, "_normal_address", counted)
+    assert [wanted[2], wanted[0]] == [each.trace_id for each in log.query("[2001:DB8::1]:8883", None, 10)]
+    assert len(read) <= 4
+
+
 def test_asking_during_a_flood_of_many_addresses_pushes_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BURST_OF_ALL", 50)
     monkeypatch.setattr(module, "PER_SECOND_OF_ALL", 0.001)
