@@ -37,6 +37,8 @@ BACKDATE: Final = dt.timedelta(hours=1)
 """Devices' clocks run late."""
 PACE_S: Final = 10.0
 """At least so long between two lists that revocations cause; the first after a quiet time comes at once."""
+PAUSE: Final = 0.1
+"""What part of that is between two looks at the registry that find nothing."""
 LOOK_S: Final = 3600.0
 PAGE: Final = 200
 
@@ -134,6 +136,9 @@ class RevocationLists:
                 made = True
             if made:
                 await asyncio.sleep(PACE_S)
+            else:
+                # Registrations wake it too, by the thousand: one look at the registry does for many of them.
+                await asyncio.sleep(PACE_S * PAUSE)
 
     async def _look(self) -> None:
         for issuer in await asyncio.to_thread(self._issuers):

@@ -222,6 +222,25 @@ async def test_lists_come_at_a_bounded_pace(world: World, monkeypatch: pytest.Mo
     assert first == world.lists.get(DEVICE_CA)
 
 
+async def test_many_registrations_cause_one_look_at_the_registry(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PACE_S", 60.0)
+    await world.start()
+    looks = 0
+    revocations_after = world.registry.revocations_after
+
+    async def counted(*given: int) -> list[RevocationRecord]:
+        nonlocal looks
+        looks += 1
+        return await revocations_after(*given)
+
+    monkeypatch.setattr(world.registry, "revocations_after", counted)
+    for _ in range(20):
+        world.lists.changed([Change(ChangeKind.CERTIFICATE, None, "any")])
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert 1 == looks
+
+
 async def test_an_error_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await world.start()
     world.registry.revoke(device(1))
