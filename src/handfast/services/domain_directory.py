@@ -149,7 +149,7 @@ class DomainDirectory:
         if record.domain_name is not None:
             return record.domain_name
         if record.prefix is not None:
-            return f"{record.prefix}-ats.iot.{record.scope.region}.{self._endpoints.domain}"
+            return self._endpoints.below(record.scope.region, record.prefix)
         return self._endpoints.endpoint_name(record.scope)
 
     def installed(self, record: DomainConfigurationRecord) -> Installed | None:

@@ -133,8 +133,11 @@ class EndpointDirectory:
 
     def name(self, scope: Scope, service: EndpointService) -> str:
         """The name that the service has in the scope; KeyError before `ensure`."""
-        pattern = _PATTERNS[service]
-        return pattern.format(prefix=self._prefixes[scope], region=scope.region, domain=self._domain)
+        return self.below(scope.region, self._prefixes[scope], service)
+
+    def below(self, region: str, prefix: str, service: EndpointService = EndpointService.DATA) -> str:
+        """The name with this prefix, below the server's own domain."""
+        return _PATTERNS[service].format(prefix=prefix, region=region, domain=self._domain)
 
     def resolve_sni(self, name: str) -> Scope | None:
         """The scope whose endpoint or domain the name is, in any case of letters; None for any other name."""
