@@ -10,8 +10,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _METADATA = frozenset(
     map(
         ipaddress.ip_address,
-        # Metadata services outside 169.254.0.0/16 and fe80::/10: AWS over IPv6, Azure, Alibaba, Oracle.
-        ("fd00:ec2::254", "fd00:ec2::23", "168.63.129.16", "100.100.100.200", "192.0.0.192"),
+        # Metadata services outside 169.254.0.0/16 and fe80::/10: over IPv4 Azure's, Alibaba's and Oracle's, over IPv6
+        # AWS's (EC2, EKS), Google's, Oracle's, Scaleway's and Linode's.
+        ("168.63.129.16", "100.100.100.200", "192.0.0.192")
+        + ("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42", "fd00:a9fe:a9fe::1"),
     )
 )
 

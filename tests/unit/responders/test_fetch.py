@@ -160,6 +160,7 @@ async def test_what_is_no_url(url: str) -> None:
         ("64:ff9b::5db8:d70e", True),
         ("127.0.0.1", False), ("127.9.9.9", False), ("::1", False), ("0.0.0.0", False), ("::", False),
         ("169.254.169.254", False), ("fe80::1%eth0", False), ("fd00:ec2::254", False), ("168.63.129.16", False),
+        ("fd20:ce::254", False), ("fd00:c1::a9fe:a9fe", False), ("fd00:42::42", False), ("fd00:a9fe:a9fe::1", False),
         ("100.100.100.200", False), ("::ffff:127.0.0.1", False), ("::ffff:169.254.169.254", False),
         ("64:ff9b::7f00:1", False), ("2002:7f00:1::", False), ("::7f00:1", False), ("224.0.0.1", False),
         ("255.255.255.255", False), ("localhost", False),
