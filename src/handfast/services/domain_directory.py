@@ -252,10 +252,12 @@ class DomainDirectory:
         if found is None or (found.record.chain_pem, found.record.key_name) != (record.chain_pem, record.key_name):
             try:
                 found = await self._made(key, record)
-            except HandfastError as error:
-                # The last valid one, if there was any, is served on.
-                self._broken[key] = str(error)
-                log.error("a server certificate cannot be served: %s", error, extra={"certificate": key[1]})
+            except Exception as error:
+                # Whatever it is: the last valid one, if there was any, is served on, and so are the other domains.
+                self._broken[key] = str(error) or type(error).__name__
+                unforeseen = None if isinstance(error, HandfastError) else error
+                about = {"certificate": key[1]}
+                log.error("a server certificate cannot be served: %s", error, exc_info=unforeseen, extra=about)
                 return
             self._installed[key] = found
         self._broken.pop(key, None)

@@ -209,6 +209,21 @@ async def test_a_start_serves_what_the_registry_holds_or_says_invalid(world: Wor
     assert (CertificateHealth.VALID, "") == await health(world.one)
 
 
+async def test_one_certificate_that_cannot_be_served_keeps_no_server_from_starting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    await world.domain()
+    after = domain_plane(
+        world.store, world.endpoints[0], TodaysClock(), SystemEntropy(), world._notify, keys=world.keys
+    )
+    monkeypatch.setattr(world.keys, "signing_key", full)
+    await after.directory.load()
+    assert ReasonCode.DOMAIN_CONFIGURATION_INVALID is told(after)
+
+
 async def test_an_invalid_replacement_is_not_kept_and_says_every_reason(world: World) -> None:
     served = await world.domain()
     before = dict(world.one.sets.served), dict(world.keys.kept)
