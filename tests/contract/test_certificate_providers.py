@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime as dt
-from collections.abc import AsyncIterator, Awaitable
-from pathlib import Path
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
-from tests.contract.test_store import ADAPTERS
-from tests.contract.test_store import conflict as raised
 from tests.support.registry import (
     NOW,
     OTHER_ACCOUNT,
@@ -24,15 +21,11 @@ from tests.support.registry import (
     policy,
     provisioning_template,
     thing,
-    with_accounts,
 )
+from tests.support.stores import conflict as raised
 
 from handfast.core.identity.ids import PolicyName, Scope, ThingName
-from handfast.core.identity.records import (
-    AccountStatus,
-    CertificateStatus,
-    ThingPrincipalType,
-)
+from handfast.core.identity.records import AccountStatus, CertificateStatus, ThingPrincipalType
 from handfast.core.identity.tags import Taggable, TaggedResource
 from handfast.core.provisioning.fleet import OwnershipTokenRecord
 from handfast.core.provisioning.records import (
@@ -51,13 +44,6 @@ MINUTES = dt.timedelta(minutes=5)
 SECOND = dt.timedelta(seconds=1)
 FLEET = TemplateName("fleet")
 CLAIM = certificate_id(1)
-
-
-@pytest.fixture(params=ADAPTERS)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    async with ADAPTERS[request.param](tmp_path) as opened:
-        await with_accounts(opened)
-        yield opened
 
 
 async def conflict(kind: str, call: Awaitable[Any]) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime as dt
-from collections.abc import AsyncIterator, Awaitable
-from pathlib import Path
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
-from tests.contract.test_store import ADAPTERS
-from tests.contract.test_store import conflict as raised
-from tests.support.registry import NOW, OTHER_ACCOUNT, OTHER_REGION, SCOPE, account, cause, with_accounts
+from tests.support.registry import NOW, OTHER_ACCOUNT, OTHER_REGION, SCOPE, account, cause
+from tests.support.stores import conflict as raised
 
 from handfast.core.identity.domains import (
     DATA_ATS,
@@ -37,13 +35,6 @@ from handfast.services.domains import endpoint_configuration
 ONE, TWO = (ServerCertificateId(f"{number}" * 8 + "-0000-4000-8000-000000000000") for number in (1, 2))
 DAY = dt.timedelta(days=1)
 DISABLED = DomainConfigurationEdit(status=DomainStatus.DISABLED)
-
-
-@pytest.fixture(params=ADAPTERS)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    async with ADAPTERS[request.param](tmp_path) as opened:
-        await with_accounts(opened)
-        yield opened
 
 
 async def conflict(kind: str, call: Awaitable[Any]) -> StoreConflict:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Awaitable
-from pathlib import Path
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
-from tests.contract.test_store import ADAPTERS
-from tests.contract.test_store import conflict as raised
 from tests.support.provisioning import lamp, order, plan
 from tests.support.registry import (
     NOW,
@@ -21,8 +18,8 @@ from tests.support.registry import (
     certificate_id,
     policy,
     thing,
-    with_accounts,
 )
+from tests.support.stores import conflict as raised
 
 from handfast.core.identity.ids import CertificateId, PolicyName, ThingName
 from handfast.core.identity.records import CertificateStatus, ThingPrincipalType
@@ -38,12 +35,10 @@ SECOND = dt.timedelta(seconds=1)
 UNLIMITED = ClaimLimits()
 
 
-@pytest.fixture(params=ADAPTERS)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    async with ADAPTERS[request.param](tmp_path) as opened:
-        await with_accounts(opened)
-        await opened.insert_certificate(certificate(50, status=S.ACTIVE), cause())
-        yield opened
+@pytest.fixture
+async def store(store: Store) -> Store:
+    await store.insert_certificate(certificate(50, status=S.ACTIVE), cause())
+    return store
 
 
 def token(number: int = 1, **changes: Any) -> OwnershipTokenRecord:

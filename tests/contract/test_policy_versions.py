@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime as dt
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contract.test_store import ADAPTERS, conflict
-from tests.support.registry import NOW, OTHER_ACCOUNT, SCOPE, cause, policy, with_accounts
+from tests.support.registry import NOW, OTHER_ACCOUNT, SCOPE, cause, policy
+from tests.support.stores import conflict
 
 from handfast.core.identity.ids import PolicyName
 from handfast.core.identity.records import PolicyVersionRecord
@@ -23,12 +21,10 @@ CHANGE = [Change(ChangeKind.POLICY, SCOPE, "allow")]
 LATER = NOW + dt.timedelta(hours=1)
 
 
-@pytest.fixture(params=ADAPTERS)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    async with ADAPTERS[request.param](tmp_path) as opened:
-        await with_accounts(opened)
-        await opened.create_policy(policy(), cause())
-        yield opened
+@pytest.fixture
+async def store(store: Store) -> Store:
+    await store.create_policy(policy(), cause())
+    return store
 
 
 async def make(store: Store, document: str = "two", **options: Any) -> PolicyVersionRecord:

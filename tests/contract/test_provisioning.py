@@ -7,12 +7,10 @@ import contextlib
 import json
 import random
 import sqlite3
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contract.test_store import ADAPTERS
 from tests.support.provisioning import DOCUMENT, dump, lamp, order, pending, plan, with_document
 from tests.support.registry import (
     OTHER_ACCOUNT,
@@ -24,7 +22,6 @@ from tests.support.registry import (
     policy,
     thing,
     thing_group,
-    with_accounts,
 )
 
 from handfast.core.identity.ids import BillingGroupName, PolicyName, ThingGroupName, ThingName, ThingTypeName
@@ -46,13 +43,6 @@ ALL = PageRequest(limit=100, ascending=True)
 _S, _K, _O = CertificateStatus, FailureKind, Override
 NON_EXCLUSIVE, EXCLUSIVE = ThingPrincipalType.NON_EXCLUSIVE_THING, ThingPrincipalType.EXCLUSIVE_THING
 LIMITS: dict[str, Any] = {"depth_limit": 7, "children_limit": 100}
-
-
-@pytest.fixture(params=ADAPTERS)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    async with ADAPTERS[request.param](tmp_path) as opened:
-        await with_accounts(opened)
-        yield opened
 
 
 async def register(store: Store, number: int = 1, status: CertificateStatus = _S.PENDING_ACTIVATION) -> None:

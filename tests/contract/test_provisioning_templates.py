@@ -6,12 +6,9 @@ import asyncio
 import dataclasses
 import datetime as dt
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contract.test_store import ADAPTERS, conflict, pages
 from tests.support.registry import (
     NOW,
     OTHER_ACCOUNT,
@@ -23,8 +20,8 @@ from tests.support.registry import (
     cause,
     certificate_id,
     provisioning_template,
-    with_accounts,
 )
+from tests.support.stores import conflict, pages
 
 from handfast.core.identity.records import CACertificateStatus, RegistrationConfig
 from handfast.core.identity.tags import Taggable, TaggedResource
@@ -45,13 +42,6 @@ LATER = NOW + dt.timedelta(hours=1)
 HOOK = PreProvisioningHook(target_arn="arn:aws:lambda:us-east-1:123456789012:function:gate")
 BY_NAME = RegistrationConfig(template_name="jitp")
 BY_BODY = RegistrationConfig(template_body="{}", role_arn=ROLE)
-
-
-@pytest.fixture(params=ADAPTERS)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    async with ADAPTERS[request.param](tmp_path) as opened:
-        await with_accounts(opened)
-        yield opened
 
 
 async def create(store: Store, name: str = "fleet", **changes: Any) -> list[Change]:

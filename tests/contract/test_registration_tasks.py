@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-from tests.contract.test_store import ADAPTERS, conflict, pages
 from tests.support.provisioning import order, plan
-from tests.support.registry import NOW, OTHER_ACCOUNT, OTHER_REGION, ROLE, SCOPE, TEMPLATE_BODY, cause, with_accounts
+from tests.support.registry import NOW, OTHER_ACCOUNT, OTHER_REGION, ROLE, SCOPE, TEMPLATE_BODY, cause
+from tests.support.stores import conflict, pages
 
 from handfast.core.identity.ids import ThingName
 from handfast.core.provisioning.plan import Plan
@@ -22,13 +19,6 @@ ONE, TWO = TaskId("11111111-1111-4111-8111-111111111111"), TaskId("22222222-2222
 LATER = NOW + dt.timedelta(hours=1)
 CHANGE = [Change(ChangeKind.THING_REGISTRATION_TASK, SCOPE, ONE)]
 THING = Plan(thing=plan().thing)
-
-
-@pytest.fixture(params=ADAPTERS)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    async with ADAPTERS[request.param](tmp_path) as opened:
-        await with_accounts(opened)
-        yield opened
 
 
 def task(task_id: TaskId = ONE, **changes: Any) -> RegistrationTask:

@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-from tests.support.registry import (
-    NOW,
-    OTHER_ACCOUNT,
-    SCOPE,
-    cause,
-    certificate,
-    certificate_id,
-    sqlite_store,
-    with_accounts,
-)
+from tests.support.registry import NOW, OTHER_ACCOUNT, SCOPE, cause, certificate, certificate_id
 
 from handfast.core.identity.ids import Scope
 from handfast.core.identity.records import CertificateMode, CertificateStatus
 from handfast.ports import Store
 
-ADAPTERS = {"sqlite": sqlite_store}
 ACTIVE, INACTIVE, REVOKED = CertificateStatus.ACTIVE, CertificateStatus.INACTIVE, CertificateStatus.REVOKED
-
-
-@pytest.fixture(params=ADAPTERS)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    async with ADAPTERS[request.param](tmp_path) as opened:
-        await with_accounts(opened)
-        yield opened
 
 
 async def issued(store: Store, number: int, scope: Scope = SCOPE, **changes: object) -> None:

@@ -8,12 +8,10 @@ import datetime as dt
 import functools
 import itertools
 import sqlite3
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contract.test_store import ADAPTERS, conflict, pages
 from tests.support.registry import (
     NOW,
     OTHER_ACCOUNT,
@@ -24,18 +22,12 @@ from tests.support.registry import (
     certificate_id,
     policy,
     thing,
-    with_accounts,
 )
+from tests.support.stores import conflict, pages
 
 from handfast.core.identity.ids import CertificateId, PolicyName, Scope, ThingName
 from handfast.core.identity.records import CertificateMode, CertificateStatus, ThingPrincipalType
-from handfast.core.identity.rotation import (
-    DeadlineAction,
-    RetireAction,
-    RotationEnd,
-    RotationRecord,
-    RotationState,
-)
+from handfast.core.identity.rotation import DeadlineAction, RetireAction, RotationEnd, RotationRecord, RotationState
 from handfast.errors import StoreConflict
 from handfast.ports import Change, ChangeKind, PageRequest, Store
 
@@ -47,12 +39,10 @@ LATER = NOW + dt.timedelta(hours=1)
 LIMIT = 100
 
 
-@pytest.fixture(params=ADAPTERS)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    async with ADAPTERS[request.param](tmp_path) as opened:
-        await with_accounts(opened)
-        await opened.insert_certificate(certificate(1, status=ACTIVE), cause())
-        yield opened
+@pytest.fixture
+async def store(store: Store) -> Store:
+    await store.insert_certificate(certificate(1, status=ACTIVE), cause())
+    return store
 
 
 def rotation(old: int = 1, new: int = 2, **changes: Any) -> RotationRecord:

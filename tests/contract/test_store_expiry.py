@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from tests.contract.test_store import ADAPTERS, conflict, pages
 from tests.support.registry import (
     NOW,
     OTHER_ACCOUNT,
@@ -19,8 +17,8 @@ from tests.support.registry import (
     cause,
     certificate,
     certificate_id,
-    with_accounts,
 )
+from tests.support.stores import conflict, pages
 
 from handfast.core.identity.records import CACertificateStatus, CertificateMode, CertificateStatus
 from handfast.ports import PageRequest, Store
@@ -28,13 +26,6 @@ from handfast.ports import PageRequest, Store
 DAY = dt.timedelta(days=1)
 ACTIVE, INACTIVE, REVOKED = CertificateStatus.ACTIVE, CertificateStatus.INACTIVE, CertificateStatus.REVOKED
 SNI_ONLY = CertificateMode.SNI_ONLY
-
-
-@pytest.fixture(params=ADAPTERS)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    async with ADAPTERS[request.param](tmp_path) as opened:
-        await with_accounts(opened)
-        yield opened
 
 
 async def ending(store: Store, number: int, days: float, **changes: Any) -> None:

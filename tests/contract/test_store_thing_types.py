@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Awaitable
-from pathlib import Path
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
-from tests.support.registry import (
-    NOW,
-    OTHER_ACCOUNT,
-    OTHER_REGION,
-    SCOPE,
-    cause,
-    policy,
-    sqlite_store,
-    thing,
-    with_accounts,
-)
+from tests.support.registry import NOW, OTHER_ACCOUNT, OTHER_REGION, SCOPE, cause, policy, thing
 
 from handfast.core.identity.events import EventType
 from handfast.core.identity.ids import BillingGroupName, Scope, ThingName, ThingTypeName
@@ -28,17 +17,9 @@ from handfast.core.identity.things import BillingGroupRecord, ThingEdit, ThingTy
 from handfast.errors import StoreConflict
 from handfast.ports import Change, ChangeKind, PageRequest, Store
 
-ADAPTERS = {"sqlite": sqlite_store}
 LAMPS, HOME, LAMP = ThingTypeName("lamps"), BillingGroupName("home"), ThingName("lamp")
 PAGE = PageRequest(limit=10)
 TYPE_TAGS = TaggedResource(Taggable.THING_TYPE, LAMPS)
-
-
-@pytest.fixture(params=ADAPTERS)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    async with ADAPTERS[request.param](tmp_path) as opened:
-        await with_accounts(opened)
-        yield opened
 
 
 def thing_type(scope: Scope = SCOPE) -> ThingTypeRecord:

@@ -7,12 +7,11 @@ import dataclasses
 import functools
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contract.test_store import ADAPTERS, conflict, pages
 from tests.support.registry import (
     OTHER_ACCOUNT,
     OTHER_REGION,
@@ -23,8 +22,8 @@ from tests.support.registry import (
     policy,
     thing,
     thing_group,
-    with_accounts,
 )
+from tests.support.stores import conflict, pages
 
 from handfast.core.identity.ids import PolicyName, Scope, ThingGroupName, ThingName
 from handfast.core.identity.records import AttachedGroup, PolicyTarget, TargetKind, ThingPrincipalType
@@ -36,13 +35,6 @@ LAMP = ThingName("lamp")
 ALLOW = PolicyName("allow")
 HALL, HOUSE = ThingGroupName("hall"), ThingGroupName("house")
 LIMITS: dict[str, Any] = {"depth_limit": 7, "children_limit": 100}
-
-
-@pytest.fixture(params=ADAPTERS)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    async with ADAPTERS[request.param](tmp_path) as opened:
-        await with_accounts(opened)
-        yield opened
 
 
 async def make(store: Store, *chains: str) -> None:
