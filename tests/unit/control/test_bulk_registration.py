@@ -6,37 +6,18 @@ import asyncio
 import dataclasses
 import datetime as dt
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes
 from tests.support.own_ca import OwnCA
-from tests.support.registry import (
-    NOW,
-    OTHER_ACCOUNT,
-    SCOPE,
-    Plane,
-    caller,
-    certificate_id,
-    make_plane,
-    pem_id,
-    self_signed,
-    sqlite_store,
-    with_accounts,
-)
+from tests.support.registry import NOW, OTHER_ACCOUNT, SCOPE, Plane, caller, certificate_id, pem_id, self_signed
 
 from handfast.errors import AccessDeniedError, InvalidRequestError, ResourceNotFoundError, ServiceError
 from handfast.ports import Change, ChangeKind
 from handfast.services import judging
-
-
-@pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
-    async with sqlite_store(tmp_path) as store:
-        await with_accounts(store)
-        yield await make_plane(store)
 
 
 async def register(plane: Plane, *pems: str, status: str | None = None, **members: Any) -> list[dict[str, Any]]:

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.support.own_ca import DAY, OwnCA
-from tests.support.registry import (
-    NOW,
-    OTHER_ACCOUNT,
-    OTHER_REGION,
-    SCOPE,
-    Plane,
-    caller,
-    make_plane,
-    pem_id,
-    sqlite_store,
-    with_accounts,
-)
+from tests.support.registry import NOW, OTHER_ACCOUNT, OTHER_REGION, SCOPE, Plane, caller, pem_id
 
 from handfast.core.identity.caller import Caller
 from handfast.errors import (
@@ -38,13 +25,6 @@ from handfast.errors import (
 )
 
 OTHER = caller(OTHER_ACCOUNT)
-
-
-@pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
-    async with sqlite_store(tmp_path) as store:
-        await with_accounts(store)
-        yield await make_plane(store)
 
 
 async def code(plane: Plane, ctx: Caller | None = None) -> str:

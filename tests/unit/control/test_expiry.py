@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,21 +17,11 @@ from tests.support.registry import (
     cause,
     certificate,
     certificate_id,
-    make_plane,
-    sqlite_store,
-    with_accounts,
 )
 
 from handfast.errors import AccessDeniedError, InvalidRequestError
 
 OPERATION = "ListCertificatesByExpiry"
-
-
-@pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
-    async with sqlite_store(tmp_path) as store:
-        await with_accounts(store)
-        yield await make_plane(store)
 
 
 async def test_a_device_certificate_is_described_without_its_pem(plane: Plane) -> None:

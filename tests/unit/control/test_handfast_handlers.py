@@ -4,23 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.registry import (
-    NOW,
-    OTHER_ACCOUNT,
-    SCOPE,
-    Plane,
-    access_key,
-    caller,
-    cause,
-    make_plane,
-    sqlite_store,
-    with_accounts,
-)
+from tests.support.registry import NOW, OTHER_ACCOUNT, SCOPE, Plane, access_key, caller, cause
 
 from handfast.core.identity.refusal import Reason, ReasonCode, Refusal, Stage
 from handfast.errors import AccessDeniedError, InvalidRequestError, ResourceNotFoundError, ThrottlingError
@@ -38,13 +25,6 @@ OPERATOR_ONLY: dict[str, dict[str, Any]] = {
     "ForgetCertificate": {"account_id": SCOPE.account, "certificate_id": "ab" * 32},
     "RevokeAccessKey": {"account_id": SCOPE.account, "access_key_id": "AKIATESTTESTTEST0001"},
 }
-
-
-@pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
-    async with sqlite_store(tmp_path) as store:
-        await with_accounts(store)
-        yield await make_plane(store)
 
 
 @pytest.mark.parametrize("operation", OPERATOR_ONLY)

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.hooks import webhook
+from tests.support.operations import refusal
 from tests.support.own_ca import OwnCA
-from tests.support.registry import (
-    NOW,
-    OTHER_ACCOUNT,
-    ROLE,
-    SCOPE,
-    TEMPLATE_BODY,
-    Plane,
-    caller,
-    cause,
-    make_plane,
-    sqlite_store,
-    with_accounts,
-)
+from tests.support.registry import NOW, OTHER_ACCOUNT, ROLE, SCOPE, TEMPLATE_BODY, Plane, caller, cause
 
 from handfast.core.provisioning.hooks import HookName, hook_arn
 from handfast.errors import DeleteConflictError, InvalidRequestError, ResourceNotFoundError, ServiceError
@@ -33,12 +20,11 @@ OTHER_BODY = TEMPLATE_BODY.replace("certificate", "cert", 1)
 
 
 @pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
-    async with sqlite_store(tmp_path) as store:
-        await with_accounts(store)
-        await store.add_hook(webhook("gate"), limit=9, cause=cause())
-        await store.add_hook(webhook("theirs", accounts=(OTHER_ACCOUNT.account,)), limit=9, cause=cause())
-        yield await make_plane(store)
+async def plane(plane: Plane) -> Plane:
+    """With two hooks, of which one serves another account alone."""
+    await plane.store.add_hook(webhook("gate"), limit=9, cause=cause())
+    await plane.store.add_hook(webhook("theirs", accounts=(OTHER_ACCOUNT.account,)), limit=9, cause=cause())
+    return plane
 
 
 async def create(plane: Plane, name: str = "fleet", **members: Any) -> dict[str, Any]:
@@ -52,12 +38,6 @@ async def described(plane: Plane, name: str = "fleet") -> dict[str, Any]:
 
 async def update(plane: Plane, **members: Any) -> None:
     assert {} == await plane.call("UpdateProvisioningTemplate", template_name="fleet", **members)
-
-
-async def refusal(plane: Plane, operation: str, **members: Any) -> ServiceError:
-    with pytest.raises(ServiceError) as caught:
-        await plane.call(operation, **members)
-    return caught.value
 
 
 # --- templates

@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.operations import refusal
 from tests.support.own_ca import OwnCA
-from tests.support.registry import (
-    ALLOW,
-    NOW,
-    OTHER_REGION,
-    ROLE,
-    SCOPE,
-    TEMPLATE_BODY,
-    Plane,
-    caller,
-    make_plane,
-    self_signed,
-    sqlite_store,
-    with_accounts,
-)
+from tests.support.registry import ALLOW, NOW, OTHER_REGION, ROLE, SCOPE, TEMPLATE_BODY, Plane, caller, self_signed
 
 from handfast.errors import InvalidRequestError, LimitExceededError, ResourceNotFoundError, ServiceError
 
 PREFIX = f"arn:aws:iot:{SCOPE.region}:{SCOPE.account}"
 TAGS = [{"key": "a", "value": "1"}, {"key": "Team Größe", "value": ""}]
-
-
-@pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
-    async with sqlite_store(tmp_path) as store:
-        await with_accounts(store)
-        yield await make_plane(store)
-
-
-async def refusal(plane: Plane, operation: str, **members: Any) -> ServiceError:
-    with pytest.raises(ServiceError) as caught:
-        await plane.call(operation, **members)
-    return caught.value
 
 
 async def tags_of(plane: Plane, arn: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.operations import refusal
 from tests.support.registry import (
     ALLOW,
     NOW,
@@ -52,12 +53,6 @@ async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
         await made.call("CreatePolicy", policy_name="allow", policy_document=ALLOW)
         made.notified.clear()
         yield made
-
-
-async def refusal(plane: Plane, operation: str, **members: Any) -> ServiceError:
-    with pytest.raises(ServiceError) as caught:
-        await plane.call(operation, **members)
-    return caught.value
 
 
 async def group(plane: Plane, name: str, parent: str | None = None, **properties: Any) -> dict[str, Any]:

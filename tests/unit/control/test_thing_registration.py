@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,6 @@ from tests.support.registry import (
     make_plane,
     pem_id,
     self_signed,
-    sqlite_store,
-    with_accounts,
 )
 
 from handfast.core.identity.ids import CertificateId
@@ -43,13 +40,6 @@ from handfast.wire.spec import load_service
 ARN = f"arn:aws:iot:{SCOPE.region}:{SCOPE.account}:"
 POLICY = policy_name_of(DOCUMENT)
 _S = CertificateStatus
-
-
-@pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
-    async with sqlite_store(tmp_path) as store:
-        await with_accounts(store)
-        yield await make_plane(store)
 
 
 def template(*, thing: Any = None, override: Any = None, settings: Any = None, **certificate: Any) -> str:

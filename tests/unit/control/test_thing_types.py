@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.registry import NOW, OTHER_ACCOUNT, SCOPE, Plane, caller, make_plane, sqlite_store, with_accounts
+from tests.support.operations import refusal
+from tests.support.registry import NOW, OTHER_ACCOUNT, SCOPE, Plane, caller
 
-from handfast.errors import (
-    InvalidRequestError,
-    ResourceAlreadyExistsError,
-    ResourceNotFoundError,
-    ServiceError,
-    VersionConflictError,
-)
+from handfast.errors import InvalidRequestError, ResourceAlreadyExistsError, ResourceNotFoundError, VersionConflictError
 from handfast.ports import Change, ChangeKind
 
 ARN = f"arn:aws:iot:{SCOPE.region}:{SCOPE.account}:thingtype/lamps"
@@ -27,19 +20,6 @@ PROPERTIES = {
 }
 FIFTY = {f"a{number}": "1" for number in range(50)}
 TOLD = Change(ChangeKind.THING, SCOPE, "lamp")
-
-
-@pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
-    async with sqlite_store(tmp_path) as store:
-        await with_accounts(store)
-        yield await make_plane(store)
-
-
-async def refusal(plane: Plane, operation: str, **members: Any) -> ServiceError:
-    with pytest.raises(ServiceError) as caught:
-        await plane.call(operation, **members)
-    return caught.value
 
 
 async def lamp(plane: Plane) -> dict[str, Any]:
