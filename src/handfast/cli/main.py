@@ -17,6 +17,7 @@ from typing import Annotated, Any, NamedTuple, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from handfast.cli.plain_values import take_plain_values
 from handfast.errors import ConfigurationError, HandfastError
 
 
@@ -154,6 +155,7 @@ def load(command: Command) -> Any:
         single.command(command.name)(target)
         built = typer.main.get_command(single)
     built.name = command.name
+    take_plain_values(built)
     return built
 
 
@@ -183,6 +185,7 @@ def root(
 def run(arguments: Sequence[str]) -> int:
     """The exit status of `handfast ARGUMENTS`: 0 done, 1 failed, 2 cannot be done as asked."""
     command = typer.main.get_command(app)
+    take_plain_values(command)
     try:
         status = command.main(args=list(arguments) or ["--help"], prog_name="handfast", standalone_mode=False)
     except ConfigurationError as error:

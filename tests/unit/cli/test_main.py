@@ -49,6 +49,30 @@ def test_the_list_of_commands_is_shown_without_loading_any(tmp_path: Path) -> No
         assert command.module not in done.stderr.split()
 
 
+def test_text_and_flags_are_taken_without_pydantic(tmp_path: Path) -> None:
+    code = (
+        "import sys; from handfast.cli.main import run; "
+        "print(run(['cert', 'list', '--data-dir', 'none', '--status', 'ACTIVE', '--json']), 'pydantic' in sys.modules)"
+    )
+    done = python("-c", code, cwd=tmp_path)
+    assert "2 False\n" == done.stdout
+    assert "handfast: no server runs on " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["cert", "list", "--limit", "many"], "unable to parse string as an integer"),
+        (["cert", "list", "--limit", "0"], "greater than or equal to 1"),
+    ],
+)
+def test_a_value_that_is_none_of_its_kind_is_refused(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 2 == run(arguments)
+    assert said in capsys.readouterr().err
+
+
 def test_serve_has_the_flags_of_the_table_and_nothing_that_is_not_built(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 == run(["serve", "--help"])
     text = capsys.readouterr().out
