@@ -215,7 +215,13 @@ class Plane:
         self._principals = PrincipalCache(store, self._clock)
         stack.push_async_callback(self._principals.close)
         self._just_in_time = await start_just_in_time(
-            store, settings, clock=self._clock, entropy=self._entropy, notify=self._notify, stack=stack
+            store,
+            settings,
+            clock=self._clock,
+            entropy=self._entropy,
+            notify=self._notify,
+            protocol_of=self._domains.protocol_of,
+            stack=stack,
         )
         self._events = RegistryEvents(store, self._entropy)
         await self._events.load()

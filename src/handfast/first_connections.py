@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from handfast.config.settings import Settings
+from handfast.core.identity.domains import ApplicationProtocol
 from handfast.ports import Clock, Entropy, Notify, Store
-from handfast.seam import DataPlane
+from handfast.seam import DataPlane, TLSFacts
 from handfast.services.first_provisioning import FirstProvisioning
 from handfast.services.just_in_time import JustInTime, JustInTimeLimits
 from handfast.services.provisioner import Provisioner
@@ -15,7 +17,14 @@ from handfast.services.vouching import Vouching
 
 
 async def start_just_in_time(
-    store: Store, settings: Settings, *, clock: Clock, entropy: Entropy, notify: Notify, stack: AsyncExitStack
+    store: Store,
+    settings: Settings,
+    *,
+    clock: Clock,
+    entropy: Entropy,
+    notify: Notify,
+    protocol_of: Callable[[TLSFacts], ApplicationProtocol | None],
+    stack: AsyncExitStack,
 ) -> JustInTime:
     """Ready for the first connection: which CAs register by themselves is known."""
     vouching = Vouching(store, clock)
@@ -27,6 +36,7 @@ async def start_just_in_time(
         entropy=entropy,
         notify=notify,
         limits=JustInTimeLimits(per_second=settings.jit_rate, waiting=settings.jit_waiting),
+        protocol_of=protocol_of,
     )
     stack.push_async_callback(just_in_time.close)
     return just_in_time

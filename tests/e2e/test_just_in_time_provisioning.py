@@ -48,12 +48,12 @@ def api(server: Server) -> Any:
     return handfast_client(server.api, "us-east-1", *server.credentials())
 
 
-@pytest.mark.parametrize(("version", "chain"), [("mqttv311", True), ("mqttv5", False)])
+@pytest.mark.parametrize(("version", "chain", "alpn"), [("mqttv311", True, False), ("mqttv5", False, True)])
 def test_a_device_publishes_on_its_first_connection(
-    server: Server, iot: Any, api: Any, factory: Factory, version: str, chain: bool
+    server: Server, iot: Any, api: Any, factory: Factory, version: str, chain: bool, alpn: bool
 ) -> None:
     leaf = new_device(factory)
-    sent = mosquitto_pub(server, factory.with_chain(leaf) if chain else leaf, version)
+    sent = mosquitto_pub(server, factory.with_chain(leaf) if chain else leaf, version, alpn=alpn)
     assert sent.returncode == 0, sent.stdout + sent.stderr
     described = iot.describe_certificate(certificateId=leaf.certificate_id)["certificateDescription"]
     assert ("ACTIVE", factory.id) == (described["status"], described["caCertificateId"])

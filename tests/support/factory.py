@@ -100,13 +100,21 @@ def identifier(certificate: Path) -> str:
 
 
 def mosquitto_pub(
-    server: Server, device: Device, version: str = "mqttv311", *, client_id: str | None = None, host: str = "localhost"
+    server: Server,
+    device: Device,
+    version: str = "mqttv311",
+    *,
+    client_id: str | None = None,
+    host: str = "localhost",
+    alpn: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """One message, published at QoS 1 by a device that connects for it."""
+    """One message, published at QoS 1 by a device that connects for it; `alpn`: to the port where ALPN decides."""
+    port = server.alpn_port if alpn else server.mqtt_port
     return subprocess.run(
         [
-            *("mosquitto_pub", "-h", host, "-p", str(server.mqtt_port), "--cafile", str(device.root), "-V", version),
+            *("mosquitto_pub", "-h", host, "-p", str(port), "--cafile", str(device.root), "-V", version),
             *("--cert", str(device.certificate), "--key", str(device.key), "-i", client_id or device.name),
+            *(("--tls-alpn", "x-amzn-mqtt-ca") if alpn else ()),
             *("-t", f"{device.name}/up", "-m", "hello", "-q", "1"),
         ],
         capture_output=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from tests.support.registry import (
     with_accounts,
 )
 
+from handfast.core.identity.domains import ApplicationProtocol
 from handfast.core.identity.ids import CertificateId, Scope
 from handfast.core.identity.records import (
     AutoRegistrationStatus,
@@ -34,7 +35,7 @@ from handfast.core.identity.records import (
 )
 from handfast.core.pki.possession import name_digest
 from handfast.ports import Change
-from handfast.seam import Admitted, Awaiting, Refused
+from handfast.seam import Admitted, Awaiting, Refused, TLSFacts
 from handfast.services.commit import Committer
 from handfast.services.first_provisioning import FirstProvisioning
 from handfast.services.issuers import DefaultIssuers
@@ -66,6 +67,7 @@ class FirstConnections:
         self.store = store
         self.clock = FakeClock()
         self.limits = limits
+        self.protocol_of: Callable[[TLSFacts], ApplicationProtocol | None] = lambda _: None
         self.start()
 
     def start(self) -> None:
@@ -84,6 +86,7 @@ class FirstConnections:
             entropy=entropy,
             notify=self.notify,
             limits=self.limits,
+            protocol_of=lambda facts: self.protocol_of(facts),
         )
         self.just_in_time.command(self.data_plane)
         provisioner = Provisioner(self.store, entropy, Committer(self.notify), TemplateGate())

@@ -305,10 +305,10 @@ SETTINGS: tuple[Setting, ...] = (
         help="Whether provisioning templates may give devices policies that are too broad.",
         unit="warn or refuse",
         more="Too broad is what AWS IoT Device Defender's audit check for overly permissive policies finds, such as "
-        "publishing to any topic. With refuse such a template is refused when it is created; one whose policy depends "
-        "on the device, when a device is provisioned; and in fleet provisioning one where the device chooses the "
-        "policy. The default lets them pass, since AWS IoT's tutorials have such templates; handfast template lint "
-        "names them.",
+        "publishing to any topic. With refuse such a template is refused when it is created; one whose policy "
+        "depends on the device, or is named and says too much by then, when a device is provisioned; and in fleet "
+        "provisioning one where the device chooses the policy. The default lets them pass, since AWS IoT's "
+        "tutorials have such templates; handfast template lint names them.",
         parse=parsers.choice,
         choices=("warn", "refuse"),
     ),

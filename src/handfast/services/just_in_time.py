@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from handfast.core.identity.arns import certificate_arn
+from handfast.core.identity.domains import ApplicationProtocol
 from handfast.core.identity.ids import CertificateId, Scope
 from handfast.core.identity.just_in_time import failed_event, registered_event
 from handfast.core.identity.lifecycle import CertificateEvent, next_status
@@ -24,9 +25,10 @@ from handfast.core.pki.pem import ParsedCertificate
 from handfast.core.provisioning.runs import ProvisioningRun, RunOutcome
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Clock, Entropy, Notify, Store
-from handfast.seam import Awaiting, DataPlane, ListenerKind, TLSFacts
+from handfast.seam import Awaiting, DataPlane, TLSFacts
 from handfast.services.certificates import new_record
 from handfast.services.commit import Committer
+from handfast.services.domain_directory import spoken_as
 from handfast.services.first_provisioning import FirstProvisioning
 from handfast.services.principal import Principal
 from handfast.services.rates import KeyedBuckets, source_of
@@ -92,8 +94,11 @@ class JustInTime:
         entropy: Entropy,
         notify: Notify,
         limits: JustInTimeLimits | None = None,
+        protocol_of: Callable[[TLSFacts], ApplicationProtocol | None] = lambda _: None,
     ) -> None:
+        """`protocol_of`: what a client speaks on the port where ALPN decides, where its ALPN leaves that open."""
         self._store = store
+        self._protocol_of = protocol_of
         self._vouching = vouching
         self._clock = clock
         self._entropy = entropy
@@ -148,10 +153,14 @@ class JustInTime:
         if facts.sni is None:
             text = "no server name was sent: a device's first connection has to say which account is meant"
             return (Reason(ReasonCode.SNI_REQUIRED, text),)
-        if facts.listener is not ListenerKind.MQTT:
+        if not self._speaks_mqtt(facts):
             text = f"CA certificate {ca.certificate_id} vouches for it; devices are registered over MQTT only"
             return (Reason(ReasonCode.FIRST_CONNECTION_OVER_HTTPS, text),)
         return Awaiting(scope, facts.certificate_id, domain_name, ca.certificate_id, registered=principal is not None)
+
+    def _speaks_mqtt(self, facts: TLSFacts) -> bool:
+        _, protocol = spoken_as(facts, self._protocol_of(facts) or ApplicationProtocol.HTTPS)
+        return protocol is ApplicationProtocol.SECURE_MQTT
 
     async def why_not(self, scope: Scope, der: bytes) -> tuple[Reason, ...]:
         """For the record: the CA that signed the certificate is registered in the scope and takes nothing in."""

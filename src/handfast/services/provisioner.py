@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from handfast.core.identity.ids import CertificateId, Scope
+from handfast.core.identity.ids import CertificateId, PolicyName, Scope
 from handfast.core.identity.records import CertificateRecord
 from handfast.core.identity.things import GROUPS_PER_THING
 from handfast.core.provisioning.fleet import OwnershipProof
@@ -60,7 +60,7 @@ class Provisioner:
                 go on; the kinds are those of `ProvisioningStore.provision`.
             StoreUnavailable: It may have happened.
         """
-        self._gate.check_plan(scope, plan)
+        self._gate.check_plan(scope, plan, await self._named_policies(scope, plan))
         order = ProvisioningOrder(
             scope=scope,
             plan=plan,
@@ -84,6 +84,15 @@ class Provisioner:
 
         await self._commit(write(), suspects=_suspects(order))
         return done[0]
+
+    async def _named_policies(self, scope: Scope, plan: Plan) -> dict[PolicyName, str]:
+        """The documents of policies that the plan names without one, where anybody asks."""
+        found: dict[PolicyName, str] = {}
+        for policy in plan.policies if self._gate.refuses else ():
+            record = None if policy.document is not None else await self._store.policy(scope, policy.policy_name)
+            if record is not None:
+                found[record.policy_name] = record.document
+        return found
 
 
 def _suspects(order: ProvisioningOrder) -> list[Change]:

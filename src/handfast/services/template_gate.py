@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
-from handfast.core.identity.ids import Scope
+from handfast.core.identity.ids import PolicyName, Scope
 from handfast.core.provisioning.breadth import refuse_broad_plan, refuse_broad_template
 from handfast.core.provisioning.plan import Plan
 from handfast.core.provisioning.template import Template, TemplateError, TemplateKind, read_template
@@ -15,7 +16,7 @@ class TemplateGate:
     """`mode` is the setting `template_lint`: with "refuse", policies that are too broad are not given out."""
 
     def __init__(self, mode: Literal["warn", "refuse"] = "warn") -> None:
-        self._refuses = mode == "refuse"
+        self.refuses = mode == "refuse"
 
     def accept(self, scope: Scope, body: str, kind: TemplateKind) -> Template:
         """
@@ -25,17 +26,17 @@ class TemplateGate:
             InvalidRequestError: It cannot be used; the message names every place.
         """
         template = read_body(body, kind)
-        if self._refuses:
+        if self.refuses:
             try:
                 refuse_broad_template(template, scope)
             except TemplateError as error:
                 raise InvalidRequestError(str(error)) from error
         return template
 
-    def check_plan(self, scope: Scope, plan: Plan) -> None:
-        """The plan may be carried out, or ProvisioningFailed."""
-        if self._refuses:
-            refuse_broad_plan(plan, scope)
+    def check_plan(self, scope: Scope, plan: Plan, existing: Mapping[PolicyName, str]) -> None:
+        """The plan may be carried out, or ProvisioningFailed. `existing` as `refuse_broad_plan` has it."""
+        if self.refuses:
+            refuse_broad_plan(plan, scope, existing)
 
 
 def read_body(body: str, kind: TemplateKind) -> Template:

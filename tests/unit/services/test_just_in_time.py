@@ -17,6 +17,7 @@ from tests.support.own_ca import DAY, OwnCA, named
 from tests.support.principals import request
 from tests.support.registry import NOW, OTHER_ACCOUNT, SCOPE, cause, certificate, policy
 
+from handfast.core.identity.domains import ApplicationProtocol
 from handfast.core.identity.records import (
     AccountStatus,
     AutoRegistrationStatus,
@@ -122,6 +123,21 @@ async def test_only_mqtt_registers(world: FirstConnections) -> None:
     await world.codes(who)
     assert [PENDING, "FIRST_CONNECTION_OVER_HTTPS"] == await world.codes(who, listener=ListenerKind.HTTPS)
     assert 1 == len(world.events)
+
+
+async def test_on_the_port_where_alpn_decides_mqtt_registers(world: FirstConnections) -> None:
+    ca = OwnCA()
+    await world.register_ca(ca)
+    for alpn in ("x-amzn-http-ca", None):
+        who = presented(ca.issue())
+        said = await world.codes(who, listener=ListenerKind.ALPN, alpn=alpn)
+        assert [UNKNOWN, "FIRST_CONNECTION_OVER_HTTPS"] == said
+        assert await world.registered(who) is None
+    assert [JUST] == await world.codes(presented(ca.issue()), listener=ListenerKind.ALPN, alpn="x-amzn-mqtt-ca")
+    world.protocol_of = lambda _: ApplicationProtocol.SECURE_MQTT  # its domain configuration says so
+    world.start()
+    await world.load()
+    assert [JUST] == await world.codes(presented(ca.issue()), listener=ListenerKind.ALPN)
 
 
 async def test_the_server_name_is_needed(world: FirstConnections) -> None:

@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 from tests.support.own_ca import OwnCA
-from tests.support.registry import ROLE, SCOPE, Plane, cause, make_plane, sqlite_store, with_accounts
+from tests.support.registry import (
+    ROLE,
+    SCOPE,
+    Plane,
+    cause,
+    certificate,
+    certificate_id,
+    make_plane,
+    sqlite_store,
+    with_accounts,
+)
 
 from handfast.core.provisioning.plan import FailureKind, ProvisioningFailed
 from handfast.core.provisioning.template import TemplateKind, read_template
@@ -35,11 +45,15 @@ def publishing(resource: Any) -> dict[str, Any]:
     return {"PolicyDocument": {"Version": "2012-10-17", "Statement": [statement]}}
 
 
+def document_of(policy: dict[str, Any]) -> str:
+    return json.dumps(policy["PolicyDocument"])
+
+
 def test_by_default_the_templates_of_the_tutorials_are_taken() -> None:
     gate = TemplateGate()
     for policy in (publishing("*"), publishing(WIDE), {"PolicyName": {"Ref": "P"}}):
         template = gate.accept(SCOPE, body(policy), TemplateKind.FLEET)
-        gate.check_plan(SCOPE, template.plan({ID: "a" * 64, "P": "name"}))
+        gate.check_plan(SCOPE, template.plan({ID: "a" * 64, "P": "name"}), {})
 
 
 def test_a_document_that_is_too_broad_is_refused_with_its_place() -> None:
@@ -59,16 +73,16 @@ def test_narrow_documents_and_named_policies_are_taken() -> None:
     gate = TemplateGate("refuse")
     for policy in (publishing(NARROW), {"PolicyName": "Lamp"}):
         template = gate.accept(SCOPE, body(policy), TemplateKind.JITP)
-        gate.check_plan(SCOPE, template.plan({ID: "a" * 64}))
+        gate.check_plan(SCOPE, template.plan({ID: "a" * 64}), {})
 
 
 def test_a_document_that_depends_on_the_device_is_judged_when_it_is_planned() -> None:
     gate = TemplateGate("refuse")
     resource = {"Fn::Sub": "arn:aws:iot:us-east-1:123456789012:${P}"}
     template = gate.accept(SCOPE, body(publishing(resource)), TemplateKind.FLEET)
-    gate.check_plan(SCOPE, template.plan({ID: "a" * 64, "P": "topic/lamp-1"}))
+    gate.check_plan(SCOPE, template.plan({ID: "a" * 64, "P": "topic/lamp-1"}), {})
     with pytest.raises(ProvisioningFailed, match=r"too broad at \$\.Statement\[0\]\.Resource") as failed:
-        gate.check_plan(SCOPE, template.plan({ID: "a" * 64}))
+        gate.check_plan(SCOPE, template.plan({ID: "a" * 64}), {})
     assert (FailureKind.INVALID, "policy") == (failed.value.kind, failed.value.resource)
 
 
@@ -114,3 +128,17 @@ async def test_nothing_is_provisioned_that_is_too_broad(refusing: Plane) -> None
     with pytest.raises(ProvisioningFailed, match="--template-lint refuse"):
         await refusing.registry.provisioner.carry_out(SCOPE, cause(), template.plan({ID: "a" * 64}))
     assert [] == (await refusing.call("ListPolicies"))["policies"]
+
+
+async def test_a_policy_by_name_is_judged_by_what_it_says_at_that_moment(refusing: Plane) -> None:
+    template = read_template(body({"PolicyName": "Lamp"}), TemplateKind.REGISTER_THING)
+    await refusing.store.insert_certificate(certificate(1), cause())
+    plan = template.plan({ID: certificate_id(1)})
+    await refusing.call("CreatePolicy", policy_name="Lamp", policy_document=document_of(publishing(NARROW)))
+    await refusing.registry.provisioner.carry_out(SCOPE, cause(), plan, certificate_id=certificate_id(1))
+    await refusing.call(
+        "CreatePolicyVersion", policy_name="Lamp", policy_document=document_of(publishing("*")), set_as_default=True
+    )
+    with pytest.raises(ProvisioningFailed, match="Policy Lamp is too broad") as failed:
+        await refusing.registry.provisioner.carry_out(SCOPE, cause(), plan, certificate_id=certificate_id(1))
+    assert "policy" == failed.value.resource

@@ -7,10 +7,11 @@ itself: an operator who asks for it calls these.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
-from handfast.core.identity.ids import Scope
+from handfast.core.identity.ids import PolicyName, Scope
 from handfast.core.policy.lint import OVERLY_PERMISSIVE, lint_document
 from handfast.core.policy.lint import Finding as PolicyFinding
 from handfast.core.provisioning.dangers import DEVICE_CHOOSES_POLICY, document_path
@@ -33,7 +34,7 @@ def refuse_broad_template(template: Template, scope: Scope) -> None:
     """
     TemplateError, when a policy document is too broad, or a device may choose its policy.
 
-    Documents that depend on the device are `refuse_broad_plan`'s.
+    Documents that depend on the device, and those of policies that it names, are `refuse_broad_plan`'s.
     """
     found = [each for each in template.warnings if each.code == DEVICE_CHOOSES_POLICY]
     for part in template.content.resources:
@@ -47,12 +48,19 @@ def refuse_broad_template(template: Template, scope: Scope) -> None:
         raise TemplateError([Finding(path=each.path, message=f"{each.message}; {_REMEDY}") for each in found])
 
 
-def refuse_broad_plan(plan: Plan, scope: Scope) -> None:
-    """ProvisioningFailed (INVALID), when a policy document of the plan is too broad."""
+def refuse_broad_plan(plan: Plan, scope: Scope, existing: Mapping[PolicyName, str]) -> None:
+    """
+    ProvisioningFailed (INVALID), when a policy that the plan gives is too broad.
+
+    `existing` are the documents of policies that the plan names without one.
+    """
     for policy in plan.policies:
-        for each in () if policy.document is None else too_broad(policy.document, scope):
+        what, document = "The policy document", policy.document
+        if document is None:
+            what, document = f"Policy {policy.policy_name}", existing.get(policy.policy_name)
+        for each in () if document is None else too_broad(document, scope):
             raise ProvisioningFailed(
                 FailureKind.INVALID,
                 policy.logical_name,
-                f"The policy document is too broad at {each.path}: {each.message} Expected {each.instead}; {_REMEDY}",
+                f"{what} is too broad at {each.path}: {each.message} Expected {each.instead}; {_REMEDY}",
             )
