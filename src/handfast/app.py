@@ -35,7 +35,7 @@ from handfast.data.handlers import DataHandlers
 from handfast.data.https import HttpsApplication
 from handfast.datadir import prepare
 from handfast.domain_names import DomainNames
-from handfast.doors import Doors, named_endpoints
+from handfast.doors import Doors, named_endpoints, preferences
 from handfast.first_connections import start_just_in_time, start_provisioning
 from handfast.fleet_provisioning import start_fleet_provisioning
 from handfast.front import FrontDoor, OwnHosts
@@ -413,6 +413,7 @@ class Plane:
             deciders=[self._domains.serving, self._legacy.decide],
             protocol_of=self._domains.protocol_of,
             amend=Rehearsing(rollover),
+            preferred=preferences(settings.prefer_chain_for),
         )
         await open_doors(
             settings,

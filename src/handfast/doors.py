@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from handfast.services.endpoints import EndpointDirectory
 from handfast.services.recording import HalfOpen, Recorder
 from handfast.services.standing import NOT_BUILT, not_built
 from handfast.services.verdict import normal_name
+from handfast.tls.chain import ChainKind
 from handfast.tls.client_hello import ClientHello
 from handfast.tls.contexts import ALPN_HTTPS, ALPN_MQTT
 from handfast.tls.failures import TLSFailure
@@ -50,6 +52,7 @@ class Doors:
         deciders: Sequence[Decider] = (),
         protocol_of: ProtocolOf = lambda _: None,
         amend: Amender | None = None,
+        preferred: Mapping[str, ChainKind] | None = None,
     ) -> None:
         """
         Args:
@@ -64,6 +67,7 @@ class Doors:
             protocol_of: What a client with a certificate speaks on the ALPN port where its ALPN leaves it open.
             deciders: Asked in this order what a client is served; where none says, its region's certificates.
             amend: Has the last word, for some connections: a rehearsal of other chains.
+            preferred: By server name, the kind of chain for a client that can verify both.
         """
         self._endpoints = endpoints
         self._region = region
@@ -76,6 +80,7 @@ class Doors:
             ApplicationProtocol.HTTPS: https,
         }
         self._amend = amend
+        self._preferred = preferred or {}
         self._at_alpn_port: Mapping[str | None, Speaker] = {ALPN_MQTT: mqtt, ALPN_HTTPS: https}
         self._speakers: Mapping[ListenerKind, Speaker] = {
             ListenerKind.MQTT: mqtt,
@@ -87,6 +92,10 @@ class Doors:
     def serving(self, sni: str | None, hello: ClientHello, address: str) -> Serving:
         """What the first decider says that has something to say, else the leaf of the endpoint's region; amended."""
         serving = self._decided(sni, hello, address)
+        if self._preferred and sni is not None:
+            prefer = self._preferred.get(normal_name(sni))
+            if prefer is not None:
+                serving = dataclasses.replace(serving, prefer=prefer)
         return serving if self._amend is None else self._amend(serving, sni, hello, address)
 
     def _decided(self, sni: str | None, hello: ClientHello, address: str) -> Serving:
@@ -126,6 +135,14 @@ class Doors:
                 offered=failure.offered,
             ),
         )
+
+
+def preferences(written: Iterable[str]) -> dict[str, ChainKind]:
+    """Server name to kind of chain, from `NAME=KIND` as the settings have it."""
+    found: dict[str, ChainKind] = {}
+    for name, _, kind in (each.partition("=") for each in written):
+        found[normal_name(name)] = "ecdsa" if kind == "ecdsa" else "rsa"
+    return found
 
 
 def named_endpoints(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import uuid
@@ -50,6 +51,29 @@ def test_a_device_publishes_over_https(server: Server, folder: Path, slash: str,
         assert (code, answer["message"]) == (200, "OK")
         got = client.message()
         assert (got.payload, got.properties.ContentType) == (b"hi", "text/plain")
+
+
+def test_every_member_of_a_publish_over_mutual_tls(server: Server, folder: Path) -> None:
+    device = create_device(server, folder)
+    topic = f"https/{uuid.uuid4().hex}"
+    query = "qos=1&retain=true&contentType=text%2Fplain&responseTopic=answer%2Fhere&messageExpiry=600"
+    properties = base64.b64encode(json.dumps([{"site": "north"}, {"site": "south"}]).encode()).decode()
+    headers = {
+        "x-amz-mqtt5-user-properties": properties,
+        "x-amz-mqtt5-payload-format-indicator": "UTF8_DATA",
+        "x-amz-mqtt5-correlation-data": base64.b64encode(b"7").decode(),
+    }
+    options = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
+    assert 200 == curl(server, device, f"/topics/{topic}?{query}", *options, "--data-binary", "hi")[0]
+    with v5(server, device) as client:
+        client.connect()
+        client.subscribe(topic)
+        got = client.message()
+    assert (b"hi", 1, True) == (got.payload, got.qos, got.retain)
+    told = got.properties
+    assert ("text/plain", "answer/here", b"7") == (told.ContentType, told.ResponseTopic, told.CorrelationData)
+    assert ([("site", "north"), ("site", "south")], 1) == (told.UserProperty, told.PayloadFormatIndicator)
+    assert 590 <= told.MessageExpiryInterval <= 600
 
 
 def test_refusals_are_alike_and_explained(server: Server, folder: Path) -> None:

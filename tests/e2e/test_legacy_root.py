@@ -16,7 +16,9 @@ import pytest
 from awsiot import mqtt_connection_builder
 from botocore.exceptions import ClientError
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from tests.support.device import Device, create_device
+from tests.support.domains import served
 from tests.support.mqtt import Client
 from tests.support.raw import connect_packet, connect_tcp, read_all
 from tests.support.server import Server, after_first_run, start
@@ -28,6 +30,8 @@ OFFERS = {
     # The legacy root is RSA: who trusts it must be able to verify its signature, whatever the leaf's kind.
     ("ecdsa", "1.3"): ["-tls1_3", "-sigalgs", "ecdsa_secp256r1_sha256:rsa_pkcs1_sha256"],
 }
+OTHERWISE = "otherwise.localhost"
+"""Who asks for this name and verifies both kinds gets the other one than elsewhere."""
 STORES = {"root-ca-1": {"rsa"}, "root-ca-3": {"ecdsa"}, "legacy-root": {"rsa", "ecdsa"}}
 
 
@@ -35,7 +39,7 @@ STORES = {"root-ca-1": {"rsa"}, "root-ca-3": {"ecdsa"}, "legacy-root": {"rsa", "
 def crossing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     data_dir = tmp_path_factory.mktemp("crossing") / "data"
     after_first_run(data_dir)
-    running = start(data_dir, "--serve-cross", "--legacy-endpoint")
+    running = start(data_dir, "--serve-cross", "--legacy-endpoint", "--prefer-chain-for", f"{OTHERWISE}=ecdsa")
     yield running
     assert 0 == running.stop()
 
@@ -83,6 +87,19 @@ def test_who_verifies_ecdsa_alone_is_sent_no_signature_of_rsa(crossing: Server, 
     assert (True, 2) == (verified, len(sent))
     verified, _ = s_client(crossing, "legacy-root", ecdsa)
     assert not verified
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_a_name_may_prefer_the_other_kind(crossing: Server, version: str) -> None:
+    both = [f"-tls{version.replace('.', '_')}"]
+    for name, offers, kind in (
+        (crossing.endpoint, both, rsa.RSAPublicKey),
+        (OTHERWISE, both, ec.EllipticCurvePublicKey),
+        (OTHERWISE, OFFERS["rsa", version], rsa.RSAPublicKey),
+    ):
+        leaf, _ = served(crossing, name, None, *offers)
+        assert leaf is not None
+        assert isinstance(leaf.public_key(), kind), (name, offers)
 
 
 # --- the legacy endpoint ------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from tests.support.registry import NOW, OTHER_ACCOUNT, SCOPE
 from handfast.core.identity.caller import Caller
 from handfast.core.identity.ids import AccountId, CertificateId, Scope
 from handfast.core.identity.refusal import ReasonCode
-from handfast.doors import Doors, NamedEndpoint
+from handfast.doors import Doors, NamedEndpoint, preferences
 from handfast.seam import ListenerKind, TLSFacts
 from handfast.services.endpoints import EndpointService
 from handfast.telemetry.metrics import PrometheusMeter
@@ -37,7 +37,7 @@ class Directory:
         return EndpointService.DATA if name.lower() in ENDPOINTS else None
 
 
-def doors(meter: PrometheusMeter, chosen: list[str], deciders: Sequence[Decider] = ()) -> Doors:
+def doors(meter: PrometheusMeter, chosen: list[str], deciders: Sequence[Decider] = (), **given: Any) -> Doors:
     def speaker(name: str) -> Any:
         def speak(_facts: TLSFacts) -> asyncio.Protocol:
             chosen.append(name)
@@ -48,7 +48,7 @@ def doors(meter: PrometheusMeter, chosen: list[str], deciders: Sequence[Decider]
     directory: Any = Directory()
     recorder: Any = None
     speakers = {name: speaker(name) for name in ("mqtt", "https", "signed", "api")}
-    return Doors(directory, "us-east-1", recorder, meter, **speakers, deciders=deciders)
+    return Doors(directory, "us-east-1", recorder, meter, **speakers, deciders=deciders, **given)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,13 @@ def test_the_first_decider_that_has_something_to_say_says_what_is_served() -> No
     made = doors(PrometheusMeter(), [], [silent, lambda *_: first, lambda *_: second])
     assert first == made.serving("ours.example", hello, "192.0.2.7")
     assert [("ours.example", hello, "192.0.2.7")] == asked
+
+
+def test_a_name_may_have_a_preference_of_its_own() -> None:
+    hello: Any = None
+    made = doors(PrometheusMeter(), [], preferred=preferences(["one.example=ecdsa", "two.example=rsa"]))
+    names = ("one.example", "ONE.example.", "two.example", "three.example", None)
+    assert ["ecdsa", "ecdsa", "rsa", None, None] == [made.serving(each, hello, "192.0.2.7").prefer for each in names]
 
 
 @pytest.mark.parametrize(

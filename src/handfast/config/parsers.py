@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from handfast.config.hosts import LABEL, name_problem
@@ -100,15 +101,20 @@ def domain(written: Written) -> str:
     return text
 
 
-def server_names(written: Written) -> tuple[str, ...]:
-    """Host names in lower case and addresses, each once; a comma-separated text or a list."""
+def _parts(written: Written, what: str) -> Sequence[str]:
+    """The parts of a comma-separated text, or of a list."""
     value = written.value
     if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
+        return [part.strip() for part in value.split(",") if part.strip()]
     if not isinstance(value, list | tuple) or not all(isinstance(part, str) for part in value):
-        written.wrong("a list of host names and IP addresses")
+        written.wrong(f"a list of {what}")
+    return value
+
+
+def server_names(written: Written) -> tuple[str, ...]:
+    """Host names in lower case and addresses, each once; a comma-separated text or a list."""
     names: list[str] = []
-    for part in value:
+    for part in _parts(written, "host names and IP addresses"):
         try:
             name = str(ipaddress.ip_address(part))
         except ValueError:
@@ -121,15 +127,23 @@ def server_names(written: Written) -> tuple[str, ...]:
     return tuple(names)
 
 
+def preferences(written: Written) -> tuple[str, ...]:
+    """NAME=rsa or NAME=ecdsa, each name once and in lower case; a comma-separated text or a list."""
+    found: dict[str, str] = {}
+    for part in _parts(written, "NAME=rsa and NAME=ecdsa"):
+        name, separator, kind = part.lower().partition("=")
+        problem = name_problem(name)
+        if problem or not separator or kind not in ("rsa", "ecdsa"):
+            written.wrong("NAME=rsa or NAME=ecdsa, with the name of an endpoint", problem or "rsa or ecdsa behind it")
+        if found.setdefault(name, kind) != kind:
+            written.wrong("one preference for a name", f"{name} has two")
+    return tuple(f"{name}={kind}" for name, kind in found.items())
+
+
 def networks(written: Written) -> tuple[str, ...]:
     """Networks in CIDR form, each once, none of them everything; a comma-separated text or a list."""
-    value = written.value
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    if not isinstance(value, list | tuple) or not all(isinstance(part, str) for part in value):
-        written.wrong("a list of addresses and networks in CIDR form")
     networks: list[str] = []
-    for part in value:
+    for part in _parts(written, "addresses and networks in CIDR form"):
         try:
             network = ipaddress.ip_network(part)
         except ValueError as error:

@@ -28,6 +28,7 @@ class Settings:
     domain: str
     server_names: tuple[str, ...]
     prefer_chain: Literal["rsa", "ecdsa"]
+    prefer_chain_for: tuple[str, ...]
     tls_policy: str
     serve_cross: bool
     public_url: str | None

@@ -139,6 +139,18 @@ SETTINGS: tuple[Setting, ...] = (
         choices=("rsa", "ecdsa"),
     ),
     Setting(
+        name="prefer_chain_for",
+        flag="--prefer-chain-for",
+        metavar="NAME=rsa|ecdsa",
+        default=(),
+        default_text="none",
+        help="The same for clients that ask for this endpoint or domain name alone; repeatable.",
+        unit="names with rsa or ecdsa behind =; comma-separated in the environment, a list in the file",
+        more="The name is the one in the client's SNI. A domain of your own has one chain, and nothing to prefer.",
+        parse=parsers.preferences,
+        repeatable=True,
+    ),
+    Setting(
         name="tls_policy",
         flag="--tls-policy",
         metavar="NAME",

@@ -49,6 +49,13 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path, monkeypatch: pytest.
     assert {"default"} == set(origins.values())
 
 
+def test_names_have_preferences(tmp_path: Path) -> None:
+    file = toml(tmp_path, 'prefer-chain-for = ["A.example=ecdsa", "a.example=ECDSA", "b.example=rsa"]\n')
+    assert ("a.example=ecdsa", "b.example=rsa") == resolve({}, {}, file)[0].prefer_chain_for
+    environment = {"HANDFAST_PREFER_CHAIN_FOR": "c.example=rsa, d.example=ecdsa"}
+    assert ("c.example=rsa", "d.example=ecdsa") == resolve({}, environment, file)[0].prefer_chain_for
+
+
 def test_balancers_are_networks_and_a_port_can_be_off(tmp_path: Path) -> None:
     file = toml(tmp_path, "alpn-port = 443\n")
     settings, _ = resolve({"proxy_protocol": ["10.0.0.5", "2001:db8::/64"]}, {"HANDFAST_ALPN_PORT": "off"}, file)
@@ -114,6 +121,11 @@ def test_a_switch_that_the_environment_sets_is_taken_back_by_its_flag() -> None:
         ("mqtt_port", True),
         ("mqtt_port", "٣"),
         ("prefer_chain", "dsa"),
+        ("prefer_chain_for", "ecdsa"),
+        ("prefer_chain_for", "a.example=dsa"),
+        ("prefer_chain_for", "a..example=rsa"),
+        ("prefer_chain_for", ["a.example=rsa", "A.example=ecdsa"]),
+        ("prefer_chain_for", [1]),
         ("proxy_protocol", "10.0.0.1/8"),
         ("proxy_protocol", "0.0.0.0/0"),
         ("proxy_protocol", ["balancer.example"]),
