@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from tests.support import forked
+from tests.support.forked import Forked
 
 from handfast.wire.client import handfast_client
 
@@ -31,7 +33,7 @@ class Server:
 
     data_dir: Path
     ready: dict[str, Any]
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     log: Path
     clients: dict[tuple[str, str, str], Any] = field(default_factory=dict)
 
@@ -107,14 +109,7 @@ class Server:
         if keys is not None:
             environment |= {"AWS_ACCESS_KEY_ID": keys[0], "AWS_SECRET_ACCESS_KEY": keys[1]}
             args = (*args, "--endpoint-url", self.api, "--region", "us-east-1")
-        done = subprocess.run(
-            [sys.executable, "-m", "handfast.cli.main", *args],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=cwd,
-        )
+        done = forked.ran(list(args), environment, cwd)
         if check:
             assert done.returncode == 0, f"{args}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
@@ -142,23 +137,35 @@ def clean_environment() -> dict[str, str]:
 
 
 def launch(data_dir: Path, *flags: str) -> tuple[subprocess.Popen[bytes], Path, Path]:
-    """Start `handfast serve` on free ports and return at once: the process, its ready file, its log."""
-    data_dir.parent.mkdir(parents=True, exist_ok=True)
-    ready = data_dir.parent / f"{data_dir.name}.ready.json"
-    ready.unlink(missing_ok=True)
-    log = data_dir.parent / f"{data_dir.name}.log"
-    names = ("--api-port", "--mqtt-port", "--https-port", "--alpn-port")
-    ports = [item for name in names if name not in flags for item in (name, "0")]
+    """Start `handfast serve` on free ports as a user would, and return at once: process, ready file, log."""
+    arguments, ready, log = _prepared(data_dir, *flags)
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "handfast.cli.main", "serve", "--data-dir", str(data_dir)]
-            + ["--ready-file", str(ready), *ports, *flags],
+            [sys.executable, "-m", "handfast.cli.main", *arguments],
             stdout=out,
             stderr=out,
             stdin=subprocess.DEVNULL,
             env=clean_environment(),
         )
     return process, ready, log
+
+
+def _forked(data_dir: Path, *flags: str) -> tuple[Forked, Path, Path]:
+    """The same without the start of an interpreter, which takes longer than all else."""
+    arguments, ready, log = _prepared(data_dir, *flags)
+    with log.open("ab") as out:
+        return forked.begin(arguments, clean_environment(), out.fileno(), out.fileno()), ready, log
+
+
+def _prepared(data_dir: Path, *flags: str) -> tuple[list[str], Path, Path]:
+    """Arguments, ready file and log of a server in this directory."""
+    data_dir.parent.mkdir(parents=True, exist_ok=True)
+    ready = data_dir.parent / f"{data_dir.name}.ready.json"
+    ready.unlink(missing_ok=True)
+    names = ("--api-port", "--mqtt-port", "--https-port", "--alpn-port")
+    ports = [item for name in names if name not in flags for item in (name, "0")]
+    arguments = ["serve", "--data-dir", str(data_dir), "--ready-file", str(ready), *ports, *flags]
+    return arguments, ready, data_dir.parent / f"{data_dir.name}.log"
 
 
 def start(data_dir: Path, *flags: str) -> Server:
@@ -171,7 +178,7 @@ def start(data_dir: Path, *flags: str) -> Server:
     """
     if not data_dir.exists() and not flags:
         after_first_run(data_dir)
-    return _start(data_dir, *flags)
+    return _ready(*_forked(data_dir, *flags), data_dir)
 
 
 def after_first_run(data_dir: Path) -> None:
@@ -183,15 +190,14 @@ def after_first_run(data_dir: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         made = kept / "data"
         if not made.exists():
-            first = _start(kept / "under-way")
+            first = _ready(*launch(kept / "under-way"), kept / "under-way")
             assert first.stop() == 0
             (kept / "under-way").rename(made)
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(made, data_dir)
 
 
-def _start(data_dir: Path, *flags: str) -> Server:
-    process, ready, log = launch(data_dir, *flags)
+def _ready(process: subprocess.Popen[bytes] | Forked, ready: Path, log: Path, data_dir: Path) -> Server:
     deadline = time.monotonic() + START_LIMIT_S
     while not ready.exists():
         if process.poll() is not None or time.monotonic() > deadline:
