@@ -22,6 +22,11 @@ from tests.support.forked import Forked
 from handfast.wire.client import handfast_client
 
 START_LIMIT_S = 60.0
+FIRST_RUN_FLAGS = frozenset(
+    ("--clock", "--dev", "--domain", "--key-passphrase-file", "--public-url", "--region", "--root-passphrase-file")
+    + ("--server-name",)
+)
+"""What a first run makes keys and certificates by; no other flag is seen in the data directory."""
 
 shared_folder: Path | None = None
 """Of the whole run of the tests, all of its workers; set by tests/conftest.py."""
@@ -174,9 +179,10 @@ def start(data_dir: Path, *flags: str) -> Server:
 
     Without flags that a first run heeds, a directory that does not exist begins as a
     copy of one that a first run of the same code made: making keys is slow, and only
-    the tests of the first run itself (`launch`, flags) are about it.
+    the tests of the first run itself (`launch`, flags) are about it. The file of a
+    `--config` holds no such setting.
     """
-    if not data_dir.exists() and not flags:
+    if not data_dir.exists() and FIRST_RUN_FLAGS.isdisjoint(flags):
         after_first_run(data_dir)
     return _ready(*_forked(data_dir, *flags), data_dir)
 
