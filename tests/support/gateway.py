@@ -379,3 +379,8 @@ async def settle() -> None:
     """Let everything run that is ready, and what that makes ready."""
     for _ in range(12):
         await asyncio.sleep(0)
+
+
+def message(topic: str = "t", payload: bytes = b"x", qos: int = 0, packet_id: int = 1, **more: Any) -> Publish:
+    """A PUBLISH; at QoS 0 without a Packet Identifier."""
+    return Publish(topic=topic, payload=payload, qos=qos, packet_id=packet_id if qos else 0, **more)
