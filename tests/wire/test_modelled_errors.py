@@ -1,76 +1,29 @@
 """
 Each error that the model gives an operation is provoked, and each operation answered, with botocore at the other end.
 
-The API as `serve` mounts it, over a real store, without sockets: botocore
-serialises and signs the request and parses what comes back. Only the failures
-of the store are made up. A test compares the table with the model, so that no
-error of a certificate operation is forgotten.
+A test compares the table with the model, so that no error of a certificate
+operation is forgotten.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import unittest.mock
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from tests.support import domains, inprocess
-from tests.support.domain_plane import domain_plane
-from tests.support.hooks import AnyHook
-from tests.support.registry import (
-    ALLOW,
-    NOW,
-    ROLE,
-    TEMPLATE_BODY,
-    FakeIssuer,
-    FakeRefusals,
-    access_key,
-    account,
-    cause,
-    provisioning_template,
-    registration_tasks,
-    sqlite_store,
-)
-from tests.support.strict import check_answer, issue, leaf, own_ca, register_ca
-from tests.support.tls_ca import issue as issue_server_certificate
-from tests.support.tls_ca import new_key
+from tests.support import domains
+from tests.support.control_world import MINE, PROVIDER, REGION, THEIRS, UNKNOWN, Members, World, new_template, own_name
+from tests.support.registry import NOW, TEMPLATE_BODY, cause, provisioning_template
+from tests.support.strict import issue, leaf, own_ca, register_ca
 
-from handfast.control.handlers import build_handlers
-from handfast.control.quotas import CallRates
-from handfast.core.identity.ids import AccountId, Scope
+from handfast.core.identity.ids import Scope
 from handfast.core.identity.records import AccountStatus
-from handfast.core.provisioning.inputs import DirectoryBucket
 from handfast.core.provisioning.records import TemplateName
 from handfast.errors import StoreUnavailable
-from handfast.ports import Change
 from handfast.services import provisioning_templates
-from handfast.services.accounts import Accounts
-from handfast.services.certificate_providers import CertificateProviders
-from handfast.services.commit import Committer
-from handfast.services.endpoints import EndpointDirectory
-from handfast.services.registry import Registry
-from handfast.services.server_certificates import arn_of
-from handfast.telemetry.clock import SystemClock
-from handfast.telemetry.entropy import SystemEntropy
-from handfast.wire.sigv4 import Authenticator, SigningKey
-from handfast.wire.skeleton import ApiApplication, MountedService
-from handfast.wire.spec import load_service
-
-Members = dict[str, Any]
-
-REGION = "us-east-1"
-THING_BODY = '{"Resources":{"thing":{"Type":"AWS::IoT::Thing","Properties":{"ThingName":"lamp"}}}}'
-UNKNOWN = "ab" * 32
-PROVIDER = {
-    "lambdaFunctionArn": "arn:aws:lambda:us-east-1:123456789012:function:sign",
-    "accountDefaultForOperations": ["CreateCertificateFromCsr"],
-}
-MINE, THEIRS = AccountId("123456789012"), AccountId("210987654321")
 
 OPERATIONS = (
     "AcceptCertificateTransfer",
@@ -123,202 +76,6 @@ OPERATIONS = (
 )
 
 
-class FaultyStore:
-    """The store, until `failure` is set: then whatever is asked of it ends with that."""
-
-    def __init__(self, store: Any) -> None:
-        self._store = store
-        self.failure: Exception | None = None
-        self.meanwhile: tuple[str, Callable[[Any], Awaitable[Any]]] | None = None
-        """Before this method is called, once: what somebody else does."""
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._store, name)
-
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            if self.failure is not None:
-                raise self.failure
-            if self.meanwhile is not None and self.meanwhile[0] == name:
-                (_, somebody), self.meanwhile = self.meanwhile, None
-                await somebody(self._store)
-            return await method(*args, **kwargs)
-
-        return call
-
-
-class SecondByCall:
-    """A second passes with every reading, so that no quota is reached, until time is `still`."""
-
-    def __init__(self) -> None:
-        self.at = 0.0
-        self.still = False
-
-    def __call__(self) -> float:
-        if not self.still:
-            self.at += 1
-        return self.at
-
-
-class World:
-    """The control plane in this process; `mine` and `theirs` are botocore clients of two accounts."""
-
-    def __init__(self, directory: Path) -> None:
-        self.run = inprocess._runner().run
-        self.stack = AsyncExitStack()
-        self.time = SecondByCall()
-        self.run(self._open(directory))
-        self.mine, self.theirs = self.client(1), self.client(2)
-
-    async def _open(self, directory: Path) -> None:
-        real = await self.stack.enter_async_context(sqlite_store(directory))
-        for number, owner in ((1, MINE), (2, THEIRS)):
-            await real.create_account(account(Scope(owner, REGION)), cause())
-            await real.add_access_key(access_key(number, account_id=owner), cause())
-        self.store = FaultyStore(real)
-        clock, entropy = SystemClock(), SystemEntropy()
-        self.endpoints = EndpointDirectory(self.store, entropy, "example.test", self._notify)  # type: ignore[arg-type]
-        registry = Registry(self.store, FakeIssuer(), entropy, self._notify, hooks=AnyHook())  # type: ignore[arg-type]
-        self.accounts = Accounts(real, entropy, clock, self._notify)
-        (directory / "in").mkdir()
-        (directory / "in" / "empty").touch()
-        buckets = {"incoming": DirectoryBucket(directory=str(directory / "in"))}
-        self.tasks = registration_tasks(self.store, registry, clock, directory, buckets)
-        providers = CertificateProviders(self.store, AnyHook(), clock, Committer(self._notify))  # type: ignore[arg-type]
-        self.domains = domain_plane(self.store, self.endpoints, clock, entropy, self._notify, limit=100_000)
-        handlers = build_handlers(
-            registry,
-            self.endpoints,
-            self._ensure_region,
-            self.tasks,
-            providers,
-            self.domains.domains,
-            CallRates(self.time),
-        )
-        self.application = ApiApplication(
-            [MountedService(load_service("iot"), handlers)],
-            Authenticator(self._key, clock),
-            clock,
-            entropy,
-            FakeRefusals().kept.append,  # type: ignore[arg-type]
-        )
-
-    async def _notify(self, changes: Sequence[Change]) -> None:
-        await self.endpoints.changed(changes)
-        await self.domains.directory.changed(changes)
-
-    async def _ensure_region(self, _region: str) -> None:
-        return None
-
-    async def _key(self, access_key_id: str) -> SigningKey | None:
-        signer = await self.accounts.signer(access_key_id)
-        if signer is None:
-            return None
-        return SigningKey(
-            signer.key.secret,
-            signer.key.account_id,
-            active=signer.key.active,
-            account_disabled=signer.account_disabled,
-        )
-
-    def client(self, number: int, region: str = REGION) -> Any:
-        key = access_key(number)
-        made = inprocess.client("iot", self.application, key_id=key.access_key_id, secret=key.secret, region=region)
-        made.meta.events.register("after-call.iot", check_answer)
-        return made
-
-    def enabled(self, status: AccountStatus) -> None:
-        self.run(self.accounts.set_status(cause(), MINE, status))
-
-    # what the table below builds on
-
-    def certificate(self, **members: Any) -> str:
-        return str(self.mine.register_certificate_without_ca(certificatePem=leaf(), **members)["certificateId"])
-
-    def ca(self, **members: Any) -> str:
-        return str(register_ca(self.mine, own_ca(), **members)["certificateId"])
-
-    def offer(self, giver: Any, taker: AccountId) -> str:
-        made = giver.register_certificate_without_ca(certificatePem=leaf())["certificateId"]
-        giver.transfer_certificate(certificateId=made, targetAwsAccount=taker)
-        return str(made)
-
-    def attached(self) -> str:
-        made = self.certificate()
-        name = f"policy-{made[:16]}"
-        self.mine.create_policy(policyName=name, policyDocument=ALLOW)
-        self.mine.attach_policy(policyName=name, target=f"arn:aws:iot:{REGION}:{MINE}:cert/{made}")
-        return made
-
-    def idle(self) -> Members:
-        """No task is under way; how the next one is started."""
-
-        async def wait() -> None:
-            for each in await self.store.running_registration_tasks():
-                self.tasks._begin(each)
-                await self.tasks.ended(each.task_id)
-
-        self.run(wait())
-        where = {"inputFileBucket": "incoming", "inputFileKey": "empty", "roleArn": ROLE}
-        return {"templateBody": THING_BODY} | where
-
-    def task(self) -> str:
-        """A task that is under way and does not end by itself."""
-        members = self.idle()
-        with unittest.mock.patch.object(self.tasks, "_begin"):
-            return str(self.mine.start_thing_registration_task(**members)["taskId"])
-
-    def provider(self, name: str | None = None) -> Members:
-        """The account's one, of this or a new name, whatever it had before."""
-        for each in self.mine.list_certificate_providers()["certificateProviders"]:
-            self.mine.delete_certificate_provider(certificateProviderName=each["certificateProviderName"])
-        name = name or uuid.uuid4().hex
-        self.mine.create_certificate_provider(certificateProviderName=name, **PROVIDER)
-        return {"certificateProviderName": name}
-
-    def domain(self, status: str = "ENABLED") -> Members:
-        """A domain configuration of a new name, AWS-managed."""
-        members = {"domainConfigurationName": uuid.uuid4().hex}
-        self.mine.create_domain_configuration(**members)
-        if status != "ENABLED":
-            self.mine.update_domain_configuration(**members, domainConfigurationStatus=status)
-        return members
-
-    def own_domain(self, status: str = "ENABLED") -> Members:
-        """The same with a domain name of the account's own; with its certificate, for which another vouches."""
-        certificate = self.server_certificate(name := domains.fresh())
-        members = {"domainConfigurationName": uuid.uuid4().hex}
-        self.mine.create_domain_configuration(**members, **_own_name(name, certificate))
-        if status != "ENABLED":
-            self.mine.update_domain_configuration(**members, domainConfigurationStatus=status)
-        return members
-
-    def server_certificate(self, name: str) -> str:
-        """The ARN of a self-signed certificate for the name."""
-        issued = issue_server_certificate(name, new_key("p256", 33), names=(name,))
-        served = self.run(
-            self.domains.certificates.import_new(
-                Scope(MINE, REGION),
-                cause(),
-                uuid.uuid4().hex,
-                certificate_pem=issued.pem.decode(),
-                key_pem=issued.key_pem.decode(),
-            )
-        )
-        return arn_of(served.record)
-
-    def template(self, versions: int = 1, **members: Any) -> str:
-        name = uuid.uuid4().hex
-        self.mine.create_provisioning_template(**_new_template(name), **members)
-        for _ in range(versions - 1):
-            self.mine.create_provisioning_template_version(templateName=name, templateBody=TEMPLATE_BODY)
-        return name
-
-    def proven(self, name: str | None = None, **members: Any) -> dict[str, Any]:
-        ca = own_ca(name)
-        proof = issue(ca, self.mine.get_registration_code()["registrationCode"])
-        return {"caCertificate": ca.pem, "verificationCertificate": proof} | members
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     made = World(tmp_path_factory.mktemp("world"))
@@ -330,20 +87,11 @@ def _call(client: Any, operation: str, members: Members) -> Any:
     return client._make_api_call(operation, members)  # by the operation's own name
 
 
-def _new_template(name: str) -> Members:
-    return {"templateName": name, "templateBody": TEMPLATE_BODY, "provisioningRoleArn": ROLE}
-
-
 def _no_provider(world: World) -> Members:
     """A name to make one of, where there is none."""
     members = world.provider()
     world.mine.delete_certificate_provider(**members)
     return members
-
-
-def _own_name(name: str, certificate: str) -> Members:
-    vouched = {"serverCertificateArns": [certificate], "validationCertificateArn": certificate}
-    return {"domainName": name} | vouched
 
 
 def _new_domain(_world: World) -> Members:
@@ -355,7 +103,7 @@ def _no_domain(_world: World) -> Members:
 
 
 def _for_another_name(world: World) -> Members:
-    return _new_domain(world) | _own_name(domains.fresh(), world.server_certificate(domains.fresh()))
+    return _new_domain(world) | own_name(domains.fresh(), world.server_certificate(domains.fresh()))
 
 
 def _full_of_domains(world: World) -> Members:
@@ -406,7 +154,7 @@ GOOD: dict[str, Callable[[World], Members]] = {
     "CreateDomainConfiguration": _new_domain,
     "CreateKeysAndCertificate": _nothing,
     "CreateProvisioningClaim": lambda w: {"templateName": w.template(enabled=True)},
-    "CreateProvisioningTemplate": lambda _: _new_template(uuid.uuid4().hex),
+    "CreateProvisioningTemplate": lambda _: new_template(uuid.uuid4().hex),
     "CreateProvisioningTemplateVersion": _template(templateBody=TEMPLATE_BODY),
     "DeleteCACertificate": lambda w: {"certificateId": w.ca(setAsActive=False)},
     "DeleteCertificate": lambda w: {"certificateId": w.certificate()},
@@ -510,7 +258,7 @@ def _full_of_templates(world: World) -> Members:
         provisioning_templates.TEMPLATES_PER_ACCOUNT = allowed
 
     world.store.meanwhile = "create_provisioning_template", again
-    return _new_template(uuid.uuid4().hex)
+    return new_template(uuid.uuid4().hex)
 
 
 def _replaced(method: str, versions: int = 1, **members: Any) -> Callable[[World], Members]:
