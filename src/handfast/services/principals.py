@@ -16,7 +16,7 @@ import logging
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from handfast.core.identity.ids import AccountId, CertificateId, PolicyName, Scope, ThingGroupName
 from handfast.core.identity.records import AttachedGroup, AttachedPolicy, PrincipalRecord
@@ -44,15 +44,44 @@ class RegistrationListener(Protocol):
     def registrations_changed(self, certificate_ids: set[CertificateId]) -> None: ...
 
 
-class _Batch:
-    """One call of the store under way. `dirty`: keys that changed meanwhile, whose answers are read again."""
+Place: TypeAlias = tuple[Scope, str]
+"""A thing or a policy: its scope and its name."""
 
-    __slots__ = ("dirty", "futures", "ticket")
+
+class _Batch:
+    """
+    One call of the store under way, and what changed meanwhile: keys, things and policies.
+
+    An answer about any of them is read again. Whom a thing or a policy concerns, the answer itself says: what is
+    attached or detached later changes the key.
+    """
+
+    __slots__ = ("dirty", "futures", "policies", "things", "ticket")
 
     def __init__(self, futures: dict[Key, asyncio.Future[Principal | None]], ticket: int) -> None:
         self.futures = futures
         self.ticket = ticket
         self.dirty: set[Key] = set()
+        self.things: set[Place] = set()
+        self.policies: set[Place] = set()
+
+    def is_stale(self, key: Key, record: PrincipalRecord | None) -> bool:
+        """Whether the answer may be older than a change that was heard of since."""
+        if key in self.dirty:
+            return True
+        if record is None or not (self.things or self.policies):
+            return False
+        scope = key[0]
+        return (
+            any((scope, thing.thing_name) in self.things for thing in record.things)
+            or any((scope, policy.policy_name) in self.policies for policy in record.policies)
+            or any(
+                (scope, policy.policy_name) in self.policies
+                for thing in record.things
+                for group in thing.groups
+                for policy in group.policies
+            )
+        )
 
 
 class PrincipalCache:
@@ -153,7 +182,7 @@ class PrincipalCache:
         self._batches.discard(batch)
         for key, record in zip(keys, records, strict=True):
             future = batch.futures[key]
-            if key in batch.dirty:
+            if batch.is_stale(key, record):
                 self._chain(key, future)
                 continue
             try:
@@ -332,8 +361,8 @@ class PrincipalCache:
         cancellation.
         """
         principals: set[Key] = set()
-        policies: set[tuple[Scope, str]] = set()
-        groups: set[tuple[Scope, str]] = set()
+        policies: set[Place] = set()
+        groups: set[Place] = set()
         registrations: set[CertificateId] = set()
         for change in changes:
             self._sort(change, principals, policies, groups, registrations)
@@ -363,8 +392,8 @@ class PrincipalCache:
         self,
         change: Change,
         principals: set[Key],
-        policies: set[tuple[Scope, str]],
-        groups: set[tuple[Scope, str]],
+        policies: set[Place],
+        groups: set[Place],
         registrations: set[CertificateId],
     ) -> None:
         scope, subject = change.scope, change.subject
@@ -387,7 +416,8 @@ class PrincipalCache:
                 if key in self._entries or key in self._live:
                     principals.add(key)
             case ChangeKind.POLICY if scope is not None:
-                self._soil(key for batch in self._batches for key in batch.futures if key[0] == scope)
+                for batch in self._batches:
+                    batch.policies.add((scope, subject))
                 if (scope, subject) in self._slots:
                     policies.add((scope, subject))
             case ChangeKind.THING_GROUP | ChangeKind.GROUP_POLICIES if scope is not None:
@@ -395,7 +425,8 @@ class PrincipalCache:
                 if (scope, subject) in self._groups:
                     groups.add((scope, subject))
             case ChangeKind.THING | ChangeKind.THING_GROUPS if scope is not None:
-                self._soil(key for batch in self._batches for key in batch.futures if key[0] == scope)
+                for batch in self._batches:
+                    batch.things.add((scope, subject))
                 principals.update((scope, each) for each in self._by_thing.get((scope, subject), ()))
             case ChangeKind.ACCOUNT:
                 account = AccountId(subject)

@@ -245,6 +245,36 @@ async def test_a_read_that_began_before_a_policy_changed_is_read_again() -> None
     assert ["2"] == [policy.version_id for policy in principal.policies_for(None)]
 
 
+@pytest.mark.parametrize(
+    ("change", "reads"),
+    [
+        (Change(ChangeKind.THING, SCOPE, "lamp"), 2),
+        (Change(ChangeKind.THING_GROUPS, SCOPE, "lamp"), 2),
+        (Change(ChangeKind.POLICY, SCOPE, "p"), 2),
+        (Change(ChangeKind.THING, SCOPE, "clock"), 1),
+        (Change(ChangeKind.THING, OTHER_ACCOUNT, "lamp"), 1),
+        (Change(ChangeKind.THING_GROUPS, SCOPE, "p"), 1),
+        (Change(ChangeKind.POLICY, SCOPE, "q"), 1),
+        (Change(ChangeKind.POLICY, OTHER_ACCOUNT, "p"), 1),
+    ],
+    ids=lambda value: f"{value.kind} {value.subject} {value.scope}" if isinstance(value, Change) else "",
+)
+async def test_a_read_is_repeated_when_a_thing_or_policy_changed_that_its_answer_names(
+    change: Change, reads: int
+) -> None:
+    world, who = World(), device()
+    world.store.register(who, policies={"p": allow()}, things={"lamp": ThingPrincipalType.NON_EXCLUSIVE_THING})
+    world.store.hold()
+    loading = asyncio.create_task(world.cache.load((SCOPE, who.certificate_id)))
+    await world.store.waiting.wait()
+    applying = asyncio.create_task(world.cache.apply([change]))
+    await asyncio.sleep(0)
+    world.store.release()
+    assert await loading is not None
+    await applying
+    assert reads == len(world.store.calls)
+
+
 async def test_two_changes_at_once_end_with_the_later_one() -> None:
     world, who = World(), device()
     world.store.register(who)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from handfast.errors import StoreUnavailable
 from handfast.ports import Change, ChangeKind
 from handfast.seam import Admitted
 from handfast.services.authorization import PolicyAuthorizer
-from handfast.services.principals import PrincipalCache
+from handfast.services.principals import Principal, PrincipalCache
 from handfast.services.recording import Recorder
 from handfast.services.refusals import RefusalLog
 from handfast.services.registry import Registry
@@ -315,11 +315,8 @@ async def test_a_connection_that_is_gone_and_one_of_another_thing_hear_nothing(l
     assert versions == (authorizer.version, bystander.version)
 
 
-async def test_a_read_that_began_before_a_group_changed_is_read_again(live: Live) -> None:
-    who = await live.device("d", things="lamp")
-    await live.groups("hall")
-    await live.join("lamp", add="hall")
-    key = (SCOPE, who.certificate_id)
+async def loaded_while(live: Live, who: Device, change: Coroutine[Any, Any, None]) -> Principal | None:
+    """The principal as the cache answers when `change` happens between the read and its answer."""
     started, release = asyncio.Event(), asyncio.Event()
     read = live.store.principals
 
@@ -330,14 +327,34 @@ async def test_a_read_that_began_before_a_group_changed_is_read_again(live: Live
         return found
 
     live.store.principals = slow  # type: ignore[method-assign]
-    loading = asyncio.create_task(live.cache.load(key))
+    loading = asyncio.create_task(live.cache.load((SCOPE, who.certificate_id)))
     await started.wait()
     live.store.principals = read  # type: ignore[method-assign]
-    await live.attach("publish", "hall")
+    await change
     release.set()
-    principal = await loading
+    return await loading
+
+
+async def test_a_read_that_began_before_a_group_changed_is_read_again(live: Live) -> None:
+    who = await live.device("d", things="lamp")
+    await live.groups("hall")
+    await live.join("lamp", add="hall")
+    principal = await loaded_while(live, who, live.attach("publish", "hall"))
     assert principal is not None
     assert "publish" in [policy.name for policy in principal.policies_for("lamp")]
+
+
+async def test_a_read_that_began_before_a_policy_of_its_group_changed_is_read_again(live: Live) -> None:
+    who = await live.device("d", things="lamp")
+    await live.groups("hall")
+    await live.join("lamp", add="hall")
+    await live.attach("publish", "hall")
+    reads = live.store.reads
+    for name, more in (("publish", 2), ("subscribe", 1)):
+        live.cache._entries.clear()
+        await loaded_while(live, who, live.cache.apply([Change(ChangeKind.POLICY, SCOPE, name)]))
+        assert reads + more == live.store.reads, name
+        reads = live.store.reads
 
 
 async def test_when_a_changed_group_cannot_be_read_its_connections_are_cut(live: Live) -> None:
