@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
 
 from handfast.core.identity.ids import AccountId, CertificateId, Scope
 from handfast.core.identity.records import (
@@ -23,11 +23,10 @@ from handfast.core.identity.tags import Taggable, TaggedResource
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Page, PageRequest
 from handfast.storage import registration_configs, tables, tags
-from handfast.storage.certificates import at_scope, in_scope, scope_values
+from handfast.storage.certificates import in_scope
 from handfast.storage.expiry import expiry_listing
 from handfast.storage.journal import Facts, insert_or_ignore, record
 from handfast.storage.paging import Listing
-from handfast.storage.prepared import Prepared
 from handfast.storage.tables import ca_certificates, registration_codes
 from handfast.storage.tags import Tags
 
@@ -35,9 +34,6 @@ _C = ca_certificates.c
 _R = registration_codes.c
 _SELECT = select(ca_certificates, *registration_configs.COLUMNS).outerjoin(
     tables.registration_configs, registration_configs.OF_CA
-)
-_REGISTERS = Prepared(
-    lambda _: select(_C.status, _C.auto_registration_status).where(at_scope(_C), _C.certificate_id == bindparam("id"))
 )
 
 
@@ -162,13 +158,6 @@ def matching(connection: Connection, *conditions: ColumnElement[bool]) -> list[C
 def is_active(connection: Connection, scope: Scope, certificate_id: CertificateId) -> bool:
     query = select(_C.status).where(in_scope(_C, scope), _C.certificate_id == certificate_id)
     return connection.execute(query).scalar() == CACertificateStatus.ACTIVE.value
-
-
-def registers_by_itself(connection: Connection, scope: Scope, certificate_id: CertificateId) -> bool:
-    """Whether the CA is registered, ACTIVE and auto-registering."""
-    row = _REGISTERS.run(connection, {**scope_values(scope), "id": certificate_id}).fetchone()
-    wanted = (CACertificateStatus.ACTIVE.value, AutoRegistrationStatus.ENABLE.value)
-    return row is not None and tuple(row) == wanted
 
 
 def without_active(

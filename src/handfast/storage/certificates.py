@@ -211,10 +211,16 @@ def insert_one(connection: Connection, item: CertificateRecord, cause: Cause) ->
     tombstone = tombstones.get(connection, item.scope, item.certificate_id)
     if tombstone is TombstoneReason.REVOKED:
         raise _revoked(item)
-    if not _INSERT.run(connection, _row(item)).fetchall():
-        raise _taken(connection, item)
+    changes = insert_unknown(connection, item, cause)
     if tombstone is not None:  # registered on purpose: that it once was transferred away is over
         tombstones.lift(connection, item.scope, item.certificate_id)
+    return changes
+
+
+def insert_unknown(connection: Connection, item: CertificateRecord, cause: Cause) -> list[Change]:
+    """`insert_one` for a certificate that has no tombstone, which this very transaction knows."""
+    if not _INSERT.run(connection, _row(item)).fetchall():
+        raise _taken(connection, item)
     change = Change(ChangeKind.CERTIFICATE, item.scope, item.certificate_id)
     return record(connection, cause, change, after=_audited(item))
 

@@ -21,7 +21,7 @@ from handfast.core.identity.ids import AccountId, Scope
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind, Cursor
 from handfast.storage.audit import chained
-from handfast.storage.prepared import Prepared
+from handfast.storage.prepared import Prepared, driver
 from handfast.storage.tables import audit, changes, from_microseconds, to_microseconds
 
 CHANGES_KEPT = 200_000
@@ -152,7 +152,7 @@ def _append(connection: Connection, table: Table, rows: list[tuple[Any, ...]]) -
     """Rows in the order of the table's columns after `sequence`."""
     if connection.dialect.name == "sqlite":
         # Below Core: every write passes here twice, a bulk registration twice for each certificate.
-        connection.exec_driver_sql(_APPEND[table.name], rows)
+        driver(connection).executemany(_APPEND[table.name], rows)
     else:
         if table is audit:
             rows = [(from_microseconds(row[0]), *row[1:]) for row in rows]

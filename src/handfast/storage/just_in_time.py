@@ -17,16 +17,18 @@ from handfast.core.identity.records import (
 from handfast.core.provisioning.runs import ProvisioningRun
 from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change
-from handfast.storage import ca_certificates, certificates, provisioning_runs, tombstones
+from handfast.storage import ca_certificates, certificates, provisioning_runs
 from handfast.storage.certificates import PENDING_LITERAL, in_scope
 from handfast.storage.prepared import Prepared
 from handfast.storage.tables import accounts
 from handfast.storage.tables import ca_certificates as ca_table
 from handfast.storage.tables import certificates as certificate_table
+from handfast.storage.tables import tombstones as tombstones_table
 
 _C = certificate_table.c
 _CA = ca_table.c
-# One statement: of the account, and of the certificate in other accounts. All are found by whole keys of an index.
+_T = tombstones_table.c
+# One statement: of the account, the CA, and the certificate here and elsewhere. All by whole keys of an index.
 _GUARDS = Prepared(
     lambda _: select(
         select(accounts.c.status).where(accounts.c.account_id == bindparam("account")).scalar_subquery(),
@@ -46,6 +48,22 @@ _GUARDS = Prepared(
             _C.status == PENDING_LITERAL,
         )
         .exists(),
+        select(literal(1))
+        .where(
+            _CA.account_id == bindparam("account"),
+            _CA.region == bindparam("region"),
+            _CA.certificate_id == bindparam("ca"),
+            _CA.status == CACertificateStatus.ACTIVE.value,
+            _CA.auto_registration_status == AutoRegistrationStatus.ENABLE.value,
+        )
+        .exists(),
+        select(_T.reason)
+        .where(
+            _T.account_id == bindparam("account"),
+            _T.region == bindparam("region"),
+            _T.certificate_id == bindparam("id"),
+        )
+        .scalar_subquery(),
     )
 )
 
@@ -54,7 +72,7 @@ def register(
     connection: Connection, certificate: CertificateRecord, run: ProvisioningRun | None, cause: Cause
 ) -> list[Change]:
     require_vouched(connection, certificate.scope, certificate.certificate_id, certificate.ca_certificate_id)
-    changes = certificates.insert_one(connection, certificate, cause)
+    changes = certificates.insert_unknown(connection, certificate, cause)
     if run is not None:
         provisioning_runs.insert_one(connection, run)
     return changes
@@ -64,20 +82,19 @@ def require_vouched(
     connection: Connection, scope: Scope, certificate_id: CertificateId, ca_certificate_id: CertificateId | None
 ) -> None:
     """StoreConflict unless the CA registers devices by itself at this moment and nothing is known against this one."""
-    where = {"account": scope.account, "region": scope.region, "id": certificate_id}
-    account_status, elsewhere, offered = _GUARDS.run(connection, where).fetchone()
+    where = {"account": scope.account, "region": scope.region, "id": certificate_id, "ca": ca_certificate_id}
+    account_status, elsewhere, offered, registers, reason = _GUARDS.run(connection, where).fetchone()
     if account_status != AccountStatus.ENABLED.value:
         raise StoreConflict("account", f"Account {scope.account} is disabled")
-    ca = ca_certificate_id
-    if ca is None or not ca_certificates.registers_by_itself(connection, scope, ca):
+    if not registers:
         text = "is not registered, ACTIVE and auto-registering (autoRegistrationStatus ENABLE)"
-        raise StoreConflict("ca", f"CA certificate {ca} {text}")
-    reason = tombstones.get(connection, scope, certificate_id)
+        raise StoreConflict("ca", f"CA certificate {ca_certificate_id} {text}")
     if reason is not None:
-        kind = "revoked" if reason is TombstoneReason.REVOKED else "transferred"
+        why = TombstoneReason(reason)
+        kind = "revoked" if why is TombstoneReason.REVOKED else "transferred"
         raise StoreConflict(
             kind,
-            f"Certificate {certificate_id} was {reason} in this account: it may not register itself back; an operator "
+            f"Certificate {certificate_id} was {why} in this account: it may not register itself back; an operator "
             "can lift that with 'handfast cert forget'",
         )
     if elsewhere:

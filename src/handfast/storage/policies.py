@@ -153,17 +153,24 @@ def attach_known(
     certificate_id: CertificateId,
     *,
     limit: int,
+    attached: set[PolicyName] | None = None,
     cause: Cause,
 ) -> list[Change]:
-    """`attach` for a policy and a certificate that are there, which this very transaction knows."""
-    found = _ATTACHED.run(connection, {**scope_values(scope), "id": certificate_id}).fetchall()
-    attached = {row[0] for row in found}
+    """
+    `attach` for a policy and a certificate that are there, which this very transaction knows.
+
+    `attached` is what the certificate has, where the transaction knows that too; the policy is added to it.
+    """
+    if attached is None:
+        found = _ATTACHED.run(connection, {**scope_values(scope), "id": certificate_id}).fetchall()
+        attached = {PolicyName(row[0]) for row in found}
     if name in attached:
         return []
     if len(attached) >= limit:
         raise StoreConflict("limit", f"Certificate {certificate_id} has {len(attached)} policies", limit=limit)
     key = {"account_id": scope.account, "region": scope.region, "certificate_id": certificate_id}
     _ATTACH.run(connection, {**key, "policy_name": name})
+    attached.add(name)
     return record(
         connection, cause, Change(ChangeKind.PRINCIPAL_POLICIES, scope, certificate_id), after={"policy": name}
     )

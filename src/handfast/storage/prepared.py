@@ -54,7 +54,7 @@ class Prepared:
         if not made.sql:
             result: Rows = connection.execute(made.statement, dict(values))
             return result
-        return _driver(connection).execute(made.sql, _row(made, values))
+        return driver(connection).execute(made.sql, _row(made, values))
 
     def run_many(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """The statement, which returns nothing, once for each."""
@@ -62,7 +62,7 @@ class Prepared:
         if not made.sql:
             connection.execute(made.statement, [dict(each) for each in rows])
         else:
-            _driver(connection).executemany(made.sql, [_row(made, each) for each in rows])
+            driver(connection).executemany(made.sql, [_row(made, each) for each in rows])
 
     def _prepare(self, connection: Connection) -> _Made:
         statement = self._make(connection)
@@ -82,7 +82,8 @@ def _compiled(connection: Connection, statement: ClauseElement) -> _Made:
     return _Made(statement, str(compiled), tuple(binds))
 
 
-def _driver(connection: Connection) -> sqlite3.Connection:
+def driver(connection: Connection) -> sqlite3.Connection:
+    """The driver's own connection, on SQLite."""
     raw = connection.connection.driver_connection
     assert isinstance(raw, sqlite3.Connection)
     return raw

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from handfast.core.identity.arns import certificate_arn, policy_arn, thing_arn
-from handfast.core.identity.ids import CertificateId
+from handfast.core.identity.ids import CertificateId, PolicyName
 from handfast.core.identity.lifecycle import next_status, update_event
 from handfast.core.identity.records import (
     CertificateStatus,
@@ -102,8 +102,10 @@ def provision(connection: Connection, order: ProvisioningOrder, cause: Cause) ->
             arns[policy.logical_name] = policy_arn(order.scope, policy.policy_name)
         status = None
         if certificate is not None:
+            # Nothing is attached to what was registered a moment ago: that need not be asked.
+            attached_policies: set[PolicyName] | None = set() if certificate.fresh else None
             for policy in plan.policies:
-                _attach_policy(connection, order, policy, certificate, cause)
+                _attach_policy(connection, order, policy, certificate, attached_policies, cause)
             if plan.thing is not None and not attached:
                 _attach_thing(connection, order, plan.thing, certificate, cause)
             status = _settle_status(connection, order, certificate, cause)
@@ -155,12 +157,14 @@ def _certificate(connection: Connection, order: ProvisioningOrder, cause: Cause)
         )
     if order.register is not None:
         ca = order.register.ca_certificate_id
+        insert = certificates.insert_one
         if order.require_auto_registration:
+            insert = certificates.insert_unknown
             _require_auto_registration(connection, order, ca, given, resource)
         elif ca is not None and not ca_certificates.is_active(connection, order.scope, ca):
             raise _failed(FailureKind.CERTIFICATE, resource, f"CA certificate {ca} is not registered and ACTIVE")
         try:
-            certificates.insert_one(connection, order.register, cause)
+            insert(connection, order.register, cause)
         except StoreConflict as conflict:
             if conflict.kind != "exists" or conflict.facts["scope"] != order.scope:
                 with _as_failure_of(resource):
@@ -365,6 +369,7 @@ def _attach_thing(
             certificate.certificate_id,
             ThingPrincipalType.NON_EXCLUSIVE_THING,
             cause,
+            alone=certificate.fresh,
         )
 
 
@@ -408,7 +413,12 @@ def _policy(connection: Connection, order: ProvisioningOrder, wanted: PolicyReso
 
 
 def _attach_policy(
-    connection: Connection, order: ProvisioningOrder, wanted: PolicyResource, certificate: _Certificate, cause: Cause
+    connection: Connection,
+    order: ProvisioningOrder,
+    wanted: PolicyResource,
+    certificate: _Certificate,
+    attached: set[PolicyName] | None,
+    cause: Cause,
 ) -> None:
     with _as_failure_of(wanted.logical_name):
         policies.attach_known(
@@ -417,6 +427,7 @@ def _attach_policy(
             wanted.policy_name,
             certificate.certificate_id,
             limit=order.policies_per_certificate,
+            attached=attached,
             cause=cause,
         )
 

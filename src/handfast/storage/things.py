@@ -195,10 +195,17 @@ def attach_known(
     certificate_id: CertificateId,
     principal_type: ThingPrincipalType,
     cause: Cause,
+    *,
+    alone: bool = False,
 ) -> list[Change]:
-    """`attach` for a thing and a certificate that are there, which this very transaction knows."""
+    """
+    `attach` for a thing and a certificate that are there, which this very transaction knows.
+
+    `alone`: it knows, too, that the certificate is attached to nothing.
+    """
     query = _IN_THE_WAY_OF_EXCLUSIVE if principal_type is _EXCLUSIVE else _IN_THE_WAY_OF_ANY
-    for other, kind in query.run(connection, {**scope_values(scope), "id": certificate_id, "name": name}).fetchall():
+    where = {**scope_values(scope), "id": certificate_id, "name": name}
+    for other, kind in () if alone else query.run(connection, where).fetchall():
         if other != name:
             raise StoreConflict("exclusive", f"Certificate {certificate_id} is attached to thing {other}")
         if kind == principal_type.value:
