@@ -167,7 +167,10 @@ class FirstConnections:
 
     async def codes(self, who: Device, sni: str | None = "localhost", **facts: Any) -> list[str]:
         """Why the device is refused at its CONNECT, as the operator sees it; [] when it is let in."""
-        verdict = await self.connect(who, sni, **facts)
+        return self.codes_of(await self.connect(who, sni, **facts))
+
+    def codes_of(self, verdict: Admitted | Refused) -> list[str]:
+        """Why the connection was refused, as the operator sees it; [] when it was let in."""
         if isinstance(verdict, Admitted):
             return []
         (*_, refusal) = self.refusals.query(verdict.trace_id, None, 9)  # what other accounts see of it comes later

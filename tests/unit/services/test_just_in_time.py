@@ -442,8 +442,12 @@ async def test_one_attempt_and_one_event_a_second(world: FirstConnections) -> No
 async def test_connections_at_once_share_one_attempt(world: FirstConnections) -> None:
     ca = OwnCA()
     await world.register_ca(ca)
-    who = presented(ca.issue())
-    assert [[JUST]] * 3 == list(await asyncio.gather(*(world.codes(who) for _ in range(3))))
+    facts = presented(ca.issue()).facts()
+    awaiting = await world.verdict.identify(facts)
+    assert isinstance(awaiting, Awaiting)
+    # In one turn of the loop: no answer of the store is there before the last one asks.
+    refused = await asyncio.gather(*(world.verdict.provision(facts, awaiting, request()) for _ in range(3)))
+    assert [[JUST]] * 3 == [world.codes_of(each) for each in refused]
     assert 1 == len(world.events)
 
 
