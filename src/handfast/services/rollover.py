@@ -165,6 +165,7 @@ class Rollover:
             await self._note(report.rehearsal_id, {**facts, "roots": [each.root for each in chains]}, cause)
             for set_name, chain in served:
                 self._sets.install(set_name, chain.kind, self._sent(chain, alone), chain.key_pem)
+                await asyncio.sleep(0)  # with many regions there are many; nobody gets them yet
             if self.rehearsal is not None:
                 self._earlier.append(self.rehearsal.report)
             self._ending = dataclasses.replace(cause, operation="EndRehearsal", actor="handfast:rehearsal", address="")
