@@ -42,14 +42,9 @@ class Offers:
             hello.signature_schemes,
             hello.signature_schemes_cert,
         )
-        if sum(len(each) for each in numbers if each is not None) + len(hello.alpn) > MAX_NUMBERS:
+        if sum(map(len, filter(None, numbers))) + len(hello.alpn) > MAX_NUMBERS:
             return hello.summary()
-        key = (
-            *(each if each is None else _without_grease(each) for each in numbers),
-            hello.legacy_version,
-            hello.alpn,
-            bool(hello.session_id),
-        )
+        key = (*map(_without_grease, numbers), hello.legacy_version, hello.alpn, bool(hello.session_id))
         known = self._shared.get(key)
         if known is None:
             if len(self._shared) >= MAX_SHARED:
@@ -58,6 +53,8 @@ class Offers:
         return known
 
 
-def _without_grease(numbers: tuple[int, ...]) -> tuple[int, ...]:
+def _without_grease(numbers: tuple[int, ...] | None) -> tuple[int, ...] | None:
     """Without the values that a client chooses anew for every connection (RFC 8701)."""
+    if numbers is None or GREASE.isdisjoint(numbers):
+        return numbers
     return tuple([number for number in numbers if number not in GREASE])
