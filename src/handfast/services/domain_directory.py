@@ -31,7 +31,7 @@ from handfast.core.identity.domains import (
 from handfast.core.identity.ids import Scope
 from handfast.core.identity.refusal import Reason, ReasonCode
 from handfast.core.pki.server_certificates import chain_kind, encode_chain, read_chain, served_part
-from handfast.errors import ConfigurationError, HandfastError
+from handfast.errors import ConfigurationError, HandfastError, StoreUnavailable
 from handfast.ports import Change, ChangeKind, Store
 from handfast.seam import ListenerKind, TLSFacts
 from handfast.services.endpoints import EndpointDirectory
@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 CertificateKey = tuple[Scope, ServerCertificateId]
 DISCONNECT_REASON = "AUTH_ERROR"
+AGAIN_S = 1.0
+"""Until the store is asked again for what it did not say."""
 
 MQTT_CA = "x-amzn-mqtt-ca"
 HTTP_CA = "x-amzn-http-ca"
@@ -106,6 +108,7 @@ class DomainDirectory:
         self._installed: dict[CertificateKey, Installed] = {}
         self._broken: dict[CertificateKey, str] = {}
         self._turn = asyncio.Lock()
+        self._late: set[asyncio.Task[None]] = set()
 
     def command(self, cut: Callable[[str, str], int]) -> None:
         """`cut(domain name, reason)` ends the live connections of a name that is DISABLED from now on."""
@@ -121,17 +124,35 @@ class DomainDirectory:
                 await self._install(key)
 
     async def changed(self, changes: Sequence[Change]) -> None:
-        """Domains and certificates that changed, here or in another process, are served so. Part of `notify`."""
-        about = [each for each in changes if each.kind in _FOLLOWED and each.scope is not None]
-        if not about:
-            return
-        async with self._turn:
-            for change in about:
-                assert change.scope is not None
+        """
+        Domains and certificates that changed, here or in another process, are served so. Part of `notify`.
+
+        Never raises: what the store does not say now is asked again until it does.
+        """
+        for change in changes:
+            if change.kind in _FOLLOWED and change.scope is not None and not await self._follow(change, change.scope):
+                task = asyncio.get_running_loop().create_task(self._follow_later(change, change.scope))
+                self._late.add(task)
+                task.add_done_callback(self._late.discard)
+
+    async def _follow(self, change: Change, scope: Scope) -> bool:
+        """Whether the store has said what is to be served."""
+        try:
+            async with self._turn:
                 if change.kind is ChangeKind.DOMAIN_CONFIGURATION:
-                    await self._reload(change.scope, DomainConfigurationName(change.subject))
+                    await self._reload(scope, DomainConfigurationName(change.subject))
                 else:
-                    await self._install((change.scope, ServerCertificateId(change.subject)))
+                    await self._install((scope, ServerCertificateId(change.subject)))
+        except StoreUnavailable as error:
+            log.error("a changed domain configuration cannot be read; it is asked for again: %s", error)
+            return False
+        return True
+
+    async def _follow_later(self, change: Change, scope: Scope) -> None:
+        followed = False
+        while not followed:
+            await asyncio.sleep(AGAIN_S)
+            followed = await self._follow(change, scope)
 
     # --- lookups ----------------------------------------------------------------------------------------------
 

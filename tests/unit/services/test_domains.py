@@ -18,6 +18,7 @@ from handfast.core.identity.domains import (
     ApplicationProtocol,
     AuthenticationType,
     CertificateHealth,
+    DomainConfigurationEdit,
     DomainConfigurationName,
     DomainStatus,
 )
@@ -33,6 +34,7 @@ from handfast.errors import (
 )
 from handfast.ports import Change
 from handfast.seam import ListenerKind, TLSFacts
+from handfast.services import domain_directory
 from handfast.services.endpoints import EndpointDirectory
 from handfast.services.server_certificates import Served, arn_of
 from handfast.telemetry.entropy import SystemEntropy
@@ -155,6 +157,10 @@ def told(process: DomainPlane, **given: Any) -> ReasonCode | None:
     return None if reason is None else reason.code
 
 
+async def unavailable(*_: object) -> None:
+    raise StoreUnavailable("the disk")
+
+
 async def test_what_one_process_does_the_other_serves(world: World) -> None:
     served = await world.domain()
     for process in (world.one, world.two):
@@ -179,14 +185,26 @@ async def test_what_one_process_does_the_other_serves(world: World) -> None:
 async def test_connections_by_a_disabled_name_are_cut_though_its_certificate_cannot_be_read(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def unavailable(*_: object) -> None:
-        raise StoreUnavailable("the disk")
-
     await world.domain()
     monkeypatch.setattr(world.store, "server_certificate", unavailable)
-    with pytest.raises(StoreUnavailable):
-        await world.update(status=DomainStatus.DISABLED)
+    await world.update(status=DomainStatus.DISABLED)
     assert [DOMAIN] == world.one.cut
+    assert ReasonCode.DOMAIN_CONFIGURATION_DISABLED is told(world.one)
+
+
+async def test_a_change_that_cannot_be_read_is_asked_for_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.domain()
+    edit = DomainConfigurationEdit(status=DomainStatus.DISABLED)
+    changes = await world.store.update_domain_configuration(SCOPE, PLANT, edit, cause=cause())
+    with monkeypatch.context() as patched:
+        patched.setattr(domain_directory, "AGAIN_S", 0.01)
+        patched.setattr(world.store, "domain_configuration", unavailable)
+        await world.one.directory.changed(changes)
+        await asyncio.sleep(0)
+        assert told(world.one) is None
+    async with asyncio.timeout(5):
+        while not world.one.cut:
+            await asyncio.sleep(0.005)
     assert ReasonCode.DOMAIN_CONFIGURATION_DISABLED is told(world.one)
 
 
