@@ -44,6 +44,10 @@ def prepare(data_dir: Path, *, dev: bool) -> bool:
         raise ConfigurationError(
             f"{data_dir} is not a directory; choose another --data-dir or move the file away"
         ) from error
+    except OSError as error:  # no space, a file system that is read-only or makes no directories
+        raise ConfigurationError(
+            f"{error.filename or data_dir} cannot be made: {error.strerror}; choose another --data-dir"
+        ) from error
     return made
 
 

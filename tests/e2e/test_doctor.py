@@ -254,6 +254,37 @@ def test_a_certificate_that_is_not_active(doctor: Doctor, folder: Path, status: 
     assert f"DEVICE_CERTIFICATE_{status}" in said.steps["record"]["saw"]
 
 
+def test_what_refused_a_device_before_it_was_let_in_is_no_warning(doctor: Doctor, folder: Path) -> None:
+    made = create_device(doctor.server, folder, document=CONNECT_AS, thing="readmitted")
+    for status, state in (("INACTIVE", "FAIL"), ("ACTIVE", "OK")):
+        doctor.server.client().update_certificate(certificateId=made.certificate_id, newStatus=status)
+        said = doctor.of(made)
+        assert (state, state) == (said.states["MQTT CONNECT"], said.states["record"])
+    assert said.steps["record"]["saw"].startswith("the device gets in now; it was refused last 2")
+    assert "CERTIFICATE_INACTIVE" in said.steps["record"]["saw"]
+
+
+def test_a_kit_that_leads_elsewhere_is_named(doctor: Doctor, device: Device) -> None:
+    kit = device.certificate.with_name("device.json")
+    port = doctor.server.mqtt_port
+    try:
+        for text, saw in (
+            (f'{{"endpoint": "localhost", "ports": {{"mqtt": {port}}}}}', None),
+            (
+                '{"endpoint": "elsewhere", "ports": {"mqtt": 1}}',
+                f"names elsewhere port 1; what is examined is localhost port {port}",
+            ),
+            ("{", "cannot be used (JSONDecodeError)"),
+        ):
+            kit.write_text(text)
+            said = doctor.of(device)
+            assert 0 == said.status, said.out
+            assert ("kit" in said.states) == (saw is not None)
+            assert saw is None or saw in said.steps["kit"]["saw"]
+    finally:
+        kit.unlink()
+
+
 def test_no_policy(doctor: Doctor, folder: Path) -> None:
     said = doctor.of(create_device(doctor.server, folder, document=None))
     assert "FAIL" == said.states["policy"] == said.states["MQTT CONNECT"]

@@ -261,6 +261,12 @@ def test_the_commands_of_the_documentation(
     assert 0 == run(["hosts"])
     assert "mqtt.plant.example" in capsys.readouterr().out
     assert 2 == run(["server-cert", "import", "--cert", certificate])
+    capsys.readouterr()
+    assert 0 == run(["server-cert", "import", "keyless", "--cert", certificate])
+    assert "private key        none (no --key): it vouches for others" in capsys.readouterr().out
+    (tmp_path / "empty.pem").touch()
+    assert 2 == run(["server-cert", "import", "x", "--cert", certificate, "--key", str(tmp_path / "empty.pem")])
+    assert re.search(r"--key \S+ is empty: expected -----BEGIN", capsys.readouterr().err)
 
 
 class TestServing:

@@ -6,6 +6,7 @@ import contextlib
 import ipaddress
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -123,12 +124,22 @@ def calling(server: ServerAddress) -> Iterator[None]:
         text = printable(str(answer.get("Message", "")) or "no message", limit=2000)
         raise CallFailed(f"{error.operation_name} was refused: {text} ({printable(code, limit=80)})", code) from None
     except ParamValidationError as error:
-        problems = " ".join(str(error.kwargs["report"]).split())
+        problems = _TOO_SHORT.sub(_too_short, " ".join(str(error.kwargs["report"]).split()))
         raise CallFailed(f"Nothing was sent: {printable(problems, limit=400)}") from None
     except BotoCoreError as error:
         raise CallFailed(
             f"{server.api} did not answer: {printable(str(error), limit=400)}; is the server running?"
         ) from None
+
+
+_TOO_SHORT = re.compile(r"Invalid length for parameter ([\w.\[\]]+), value: (\d+), valid min length: (\d+)")
+"""How botocore says it."""
+
+
+def _too_short(found: re.Match[str]) -> str:
+    name, has, least = found.groups()
+    hint = "; 'handfast cert list' shows certificate ids" if name == "certificateId" else ""
+    return f"{name} is too short: it has the length {has}, expected at least {least}{hint}"
 
 
 def server_runs(data_dir: Path) -> bool:

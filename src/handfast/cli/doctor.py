@@ -28,7 +28,7 @@ from handfast.core.identity.ids import CertificateId
 from handfast.doctor import directory, registry
 from handfast.doctor.files import examine_certificate, examine_key, examine_roots
 from handfast.doctor.path import STEPS, Device, Target, walk
-from handfast.doctor.report import Report, State, Step
+from handfast.doctor.report import Report, State, Step, warn
 from handfast.errors import ConfigurationError, HandfastError
 from handfast.printable import printable
 
@@ -169,6 +169,7 @@ class _Way:
         self._target = _target(self._server, call, endpoint, port, timeout_s)
         self._root = root or _beside(cert, "root-ca.pem") or _bundle(self._server)
         self._client_id = client_id
+        self._named = (endpoint is not None, port is not None)
         self._no_connect = no_connect
 
     def examine(self) -> None:
@@ -180,6 +181,7 @@ class _Way:
             sound = report.add(*examine_key(self._key, leaf))
         if self._root is not None:
             sound = report.add(*examine_roots(self._root, self._now)) and sound
+        report.add(*self._kit())
         iot = iot_api(server) if server is not None else None
         client_id = self._resolved_client_id(iot, leaf.certificate_id if leaf is not None else None)
         trace = None
@@ -199,6 +201,30 @@ class _Way:
         registry.examine(report, iot, leaf.certificate_id, client_id)
         if not server.is_aws:
             registry.examine_refusals(report, handfast_api(self._recorder(server)), leaf.certificate_id, trace)
+
+    def _kit(self) -> list[Step]:
+        """Where the device's own device.json leads elsewhere than the way that is examined, and nobody said so."""
+        kit = _beside(self._cert, "device.json")
+        if kit is None:
+            return []
+        try:
+            facts = json.loads(kit.read_text(encoding="utf-8"))
+            endpoint, port = str(facts["endpoint"]), int(facts["ports"]["mqtt"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            saw, why = f"{kit} cannot be used ({type(error).__name__})", "Programs read the endpoint from it."
+            return [warn("kit", saw, why, "Make the kit anew: 'handfast device create'.")]
+        target = self._target
+        differs = (not self._named[0] and endpoint != target.name, not self._named[1] and port != target.port)
+        if not any(differs):
+            return []
+        return [
+            warn(
+                "kit",
+                f"{kit} names {endpoint} port {port}; what is examined is {target.name} port {target.port}",
+                "The device goes where its kit says.",
+                f"Examine that way with --endpoint {endpoint} --port {port}, or correct the file.",
+            )
+        ]
 
     def _resolved_client_id(self, iot: Any, certificate_id: CertificateId | None) -> str:
         """As given, as the kit says, the certificate's thing, or a name of the doctor's own."""

@@ -124,7 +124,9 @@ def _why(packet: Any) -> str:
     text = ", ".join(f"0x{code:02X}" for code in codes)
     properties = getattr(packet, "properties", None) or Properties()
     said = properties.text(Property.REASON_STRING)
-    return f"reason code {text}" + (f", {printable(said, limit=300)}" if said else "") + "; see 'handfast explain'"
+    if not said:
+        return f"reason code {text}; see 'handfast explain'"
+    return f"reason code {text}, {printable(said, limit=300)}; see 'handfast explain {printable(said, limit=300)}'"
 
 
 def _existing(path: Path) -> str:

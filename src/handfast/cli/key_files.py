@@ -62,7 +62,7 @@ def read_text(path: Path, what: str) -> str:
 
 
 def read_pem(path: Path, flag: str) -> str:
-    """The text of a file that `flag` names; ConfigurationError when it cannot be read, is not ASCII or is too long."""
+    """The text of a file that `flag` names; ConfigurationError when it is unreadable, empty, too long or not ASCII."""
     try:
         with path.open(encoding="ascii") as stream:
             text = stream.read(MAX_PEM_CHARACTERS + 1)
@@ -72,6 +72,8 @@ def read_pem(path: Path, flag: str) -> str:
         raise ConfigurationError(
             f"{flag} {path} is not PEM, it holds other characters than ASCII: expected -----BEGIN …-----"
         ) from None
+    if not text.strip():
+        raise ConfigurationError(f"{flag} {path} is empty: expected -----BEGIN …-----")
     if len(text) > MAX_PEM_CHARACTERS:
         raise ConfigurationError(
             f"{flag} {path} has more than {MAX_PEM_CHARACTERS} characters: expected a few certificates, or one key"

@@ -195,13 +195,18 @@ def run(arguments: Sequence[str]) -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "handfast"
-        return _complain(f"{error.format_message().rstrip('.')}: see '{path} --help'.", error.exit_code)
+        said = error.format_message().replace("Value error, ", "").rstrip(".")
+        return _complain(f"{said}: see '{path} --help'.", error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
         # The reader of our output has left, as `| head` does; Python must not complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.filename is None:  # no file of the user's: a mistake of ours, whose place the traceback says
+            raise
+        return _complain(f"{error.filename}: {error.strerror}; check the path, its owner and its mode", 2)
     return status if isinstance(status, int) else 0
 
 

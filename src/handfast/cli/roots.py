@@ -160,6 +160,7 @@ def sign(
     """
     directory = Path(offline)
     folder = root_keys([directory, directory / "offline"], keys, data_dir)
+    ceremony.requests_in(directory)  # before anybody types a passphrase for nothing
     passphrase = root_passphrase(passphrase_file)
     with readable_errors():
         steps = ceremony.sign(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,9 +76,14 @@ def root_keys(places: list[Path], keys: str | None, data_dir: str | None) -> Pat
 
 
 def root_passphrase(file: str | None) -> bytes:
-    """Out of the file, or asked for."""
+    """Out of the file, or asked for; without a terminal the first line of standard input."""
     if file is not None:
         return _first_line(file)
+    if not sys.stdin.isatty():
+        given = sys.stdin.readline(4096).rstrip("\r\n")
+        if not given:
+            raise ConfigurationError("No passphrase, and no terminal to ask for it: give --passphrase-file FILE.")
+        return given.encode("utf-8")
     return str(typer.prompt("Root passphrase", hide_input=True, err=True)).encode("utf-8")
 
 

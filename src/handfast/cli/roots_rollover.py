@@ -79,9 +79,10 @@ def add(
             return
         offline = root_keys([], keys, data_dir)
         passphrase = root_passphrase(passphrase_file)
+        opened = key_folder(offline, passphrase, system_entropy)
+        opened.signing_key(ceremony.carrier(folder, kind).file)  # a wrong passphrase leaves no request behind
         with tempfile.TemporaryDirectory(prefix="handfast-roots-") as made:
             ceremony.request(folder, online, Path(made), acts, under=under, key=key.value)
-            opened = key_folder(offline, passphrase, system_entropy)
             ceremony.sign(Path(made), opened, offline, now=system_clock.now(), entropy=system_entropy)
             trust = folder.path.parent / "trust"
             steps = ceremony.install(folder, online, trust, Path(made), now=system_clock.now())

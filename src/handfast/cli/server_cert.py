@@ -20,6 +20,10 @@ _Account = Annotated[
 ]
 
 
+_WITH_KEY = "stored"
+_WITHOUT_KEY = "none (no --key): it vouches for others and cannot be served; to serve it, delete and import it again"
+
+
 @server_cert_app.command("import")
 @calls_server(operator=True)
 def import_certificate(
@@ -89,6 +93,7 @@ def import_certificate(
             ("ARN", answer["serverCertificateArn"]),
             ("names", ", ".join(answer.get("domainNames", ()))),
             ("until", plain(answer["notAfter"])),
+            ("private key", _WITH_KEY if answer["hasPrivateKey"] else _WITHOUT_KEY),
             ("status", answer["status"]),
             ("detail", answer.get("statusDetail")),
         ),
@@ -150,7 +155,7 @@ def _in_words(stapling: dict[str, Any]) -> str:
 @server_cert_app.command("delete")
 @calls_server(operator=True, region=False)
 def delete(call: Call, arn: Annotated[str, typer.Argument(metavar="ARN", show_default=False)]) -> None:
-    """Delete a server certificate and its private key. Refused while a domain configuration names it."""
+    """Delete a server certificate and its private key, if it has one. Refused while a domain configuration names it."""
     with call.handfast() as api:
         api.delete_server_certificate(serverCertificateArn=arn)
-    call.answer({"serverCertificateArn": arn}, f"{arn} is deleted, and its private key with it")
+    call.answer({"serverCertificateArn": arn}, f"{arn} is deleted, and its private key where it had one")

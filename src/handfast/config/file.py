@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,9 +44,11 @@ def read_file(file: Path) -> dict[str, Any]:
         if key in FILE_TABLES:
             continue
         if key not in BY_KEY:
-            known = ", ".join(sorted(BY_KEY.keys() | FILE_TABLES))
+            known = sorted(BY_KEY.keys() | FILE_TABLES)
+            near = difflib.get_close_matches(key, known, n=1)
             raise ConfigurationError(
-                f"{file} has the unknown key '{printable(written, limit=60)}': expected one of {known}; remove it"
+                f"{file} has the unknown key '{printable(written, limit=60)}': expected one of {', '.join(known)}; "
+                + (f"did you mean {near[0]}?" if near else "remove it")
             )
         if key in values:
             raise ConfigurationError(f"{file} has '{key}' twice, with - and with _: keep one")

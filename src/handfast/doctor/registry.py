@@ -8,7 +8,7 @@ from typing import Any
 
 from handfast.core.identity.ids import AccountId
 from handfast.core.identity.refusal import ReasonCode, Refusal, Stage
-from handfast.doctor.report import Report, Step, fail, ok, warn
+from handfast.doctor.report import Report, State, Step, fail, ok, warn
 from handfast.services.explanations import explain_code
 
 _STATUS = {
@@ -72,6 +72,10 @@ def certificate_arn_of(iot: Any, certificate_id: str) -> str | None:
         return None
 
 
+_UP_TO_CONNECT = (Stage.TLS, Stage.ACCOUNT, Stage.CERTIFICATE, Stage.CONNECT)
+"""The stages of a refusal that a device which gets in has behind it."""
+
+
 def examine_refusals(report: Report, api: Any, certificate_id: str, trace_id: str | None) -> None:
     """
     What the server recorded: the refusal just met where it told a trace id, else the last ones of the certificate.
@@ -98,8 +102,11 @@ def examine_refusals(report: Report, api: Any, certificate_id: str, trace_id: st
         saw += f" (AWS logs {', '.join(aws)})"
     why = " ".join(str(reason.get("explanation", "")) for reason in reasons)
     fix = str(reasons[0].get("fix", "")) if reasons else ""
+    passed = [(step.name, step.state) for step in report.steps]
     if trace_id:
         report.add(fail("record", saw, why, fix))
+    elif newest.get("stage") in _UP_TO_CONNECT and ("MQTT CONNECT", State.OK) in passed:
+        report.add(ok("record", f"the device gets in now; it was refused last {saw}"))
     else:
         report.add(warn("record", f"last refusal {saw}", why, fix))
 

@@ -217,6 +217,14 @@ def request(
     return steps
 
 
+def requests_in(directory: Path) -> list[Path]:
+    """The requests in a directory, in order of name; ConfigurationError when there is none."""
+    found = sorted(directory.glob(f"*{REQUEST_ENDING}"))
+    if not found:
+        raise ConfigurationError(f"{directory} holds no *{REQUEST_ENDING}: begin with `handfast roots request DIR`.")
+    return found
+
+
 def _answers(directory: Path, act: str) -> list[Path]:
     """The files that answer an act."""
     if act == "crl":
@@ -254,9 +262,7 @@ def sign(directory: Path, keys: KeyFolder, roots_in: Path, *, now: dt.datetime, 
     Raises:
         ConfigurationError: No request, a request that breaks a rule, a key missing or not its root's.
     """
-    requests = [_read(file) for file in sorted(directory.glob(f"*{REQUEST_ENDING}"))]
-    if not requests:
-        raise ConfigurationError(f"{directory} holds no *{REQUEST_ENDING}: begin with `handfast roots request DIR`.")
+    requests = [_read(file) for file in requests_in(directory)]
     # The legacy root first: the cross-certificates are to end with the new one.
     requests.sort(key=lambda each: ACTS[::-1].index(each.act))
     names = {*(spec.file for spec in ROOTS), *(file.stem for file in roots_in.glob("root-ca-*.pem"))}

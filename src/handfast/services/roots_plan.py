@@ -131,7 +131,7 @@ class _Planner:
             )
         else:
             todo = (
-                f"Add a {spec.kind.upper()} root and ship it to devices: handfast roots add --key {spec.key}. "
+                f"Add an {spec.kind.upper()} root and ship it to devices: handfast roots add --key {spec.key}. "
                 f"Intermediates below {spec.file} get shorter lives from then on"
             )
         return self._entry(spec.file, "root", root, "itself", carries, ROOT_AHEAD, todo, automatic=not carries)

@@ -154,7 +154,11 @@ class SQLiteDatabase:
             raise ConfigurationError(f"Cannot open the registry database {path}: {error.strerror}") from error
         except (SQLAlchemyError, sqlite3.Error) as error:
             lock.release()
-            raise ConfigurationError(f"Cannot open the registry database {path}: {error}") from error
+            said = getattr(error, "orig", None) or error  # SQLite's own words, without the statement
+            raise ConfigurationError(
+                f"Cannot open the registry database {path}: {said}; free space there, restore it, or choose another "
+                "--data-dir"
+            ) from error
         except BaseException:
             lock.release()
             raise

@@ -14,7 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from handfast.cli.connection import CallFailed, ServerAddress
+from handfast.cli.first_message import _why
 from handfast.cli.kit import Kit, create_kit, default_policy, policy_name
+from handfast.core.mqtt.packets import ConnAck
+from handfast.core.mqtt.properties import Properties, Property
+from handfast.core.mqtt.reasons import Code
 from handfast.errors import ConfigurationError
 
 CERTIFICATE_ID = "ab" * 32
@@ -297,3 +301,9 @@ def test_a_folder_that_is_no_kit_is_said(tmp_path: Path) -> None:
     (tmp_path / "device.json").write_text("{}")
     with pytest.raises(ConfigurationError, match="is not a kit's file"):
         Kit.read(tmp_path)
+
+
+def test_a_refusal_names_the_command_that_explains_it() -> None:
+    said = _why(ConnAck(reason=Code.NOT_AUTHORIZED, properties=Properties({Property.REASON_STRING: "trace-1"})))
+    assert "reason code 0x87, trace-1; see 'handfast explain trace-1'" == said
+    assert "reason code 0x05; see 'handfast explain'" == _why(ConnAck(reason=5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import subprocess
@@ -100,6 +101,44 @@ def test_misuse_is_one_line_that_names_the_help(arguments: list[str], capsys: py
     (line,) = err.splitlines()
     assert line.startswith("handfast: ")
     assert "--help'" in line
+
+
+def test_a_wrong_choice_is_named_without_the_words_of_a_library(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 2 == run(["roots", "add", "--key", "p257"])
+    err = capsys.readouterr().err
+    assert err.startswith("handfast: Invalid value for '--key': 'p257' is not one of 'rsa2048'")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["trust", "list"], ["roots", "plan"], ["doctor"], ["hosts"], ["trust", "lint", "."], ["serve"]]
+)
+def test_a_directory_that_cannot_be_read_is_one_line(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def denied(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    for name in ("stat", "open", "iterdir", "mkdir"):
+        monkeypatch.setattr(Path, name, denied)
+    assert 2 == run([*arguments, "--data-dir", str(tmp_path / "data")])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("handfast: ")
+    assert "Permission denied" in line
+
+
+def test_a_data_directory_where_none_can_be_made_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 2 == run(["serve", "--data-dir", "/proc/handfast"])
+    assert (
+        "handfast: /proc/handfast cannot be made: No such file or directory; choose another --data-dir\n"
+        == capsys.readouterr().err
+    )
+
+
+def test_a_mistyped_key_in_the_file_has_its_neighbour_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "handfast.toml"
+    file.write_text("mqtt-prot = 1\n")
+    assert 2 == run(["config", "show", "--config", str(file)])
+    assert capsys.readouterr().err.endswith("; did you mean mqtt-port?\n")
 
 
 def test_version_answers_without_importing_anything_heavy(tmp_path: Path) -> None:

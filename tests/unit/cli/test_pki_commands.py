@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -212,6 +213,8 @@ class TestRoots:
             "by itself",
             "--serve-cross is off",
             "--act intermediate-rsa --under 1",
+            "Add an RSA root",
+            "Add an ECDSA root",
         ):
             assert words in printed
 
@@ -241,6 +244,30 @@ class TestRoots:
         ):
             assert 2 == run(arguments), arguments
             assert 1 == capsys.readouterr().err.count("\n"), arguments
+
+    def test_a_wrong_passphrase_leaves_no_request_behind(
+        self, data_dir: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Path("wrong").write_text("wrong\n")
+        before = sorted((data_dir / "pki").rglob("*"))
+        assert 2 == run(["roots", "add", "--key", "p256", "--passphrase-file", "wrong"])
+        assert "does not open the private key" in capsys.readouterr().err
+        assert before == sorted((data_dir / "pki").rglob("*"))
+
+    def test_nobody_types_a_passphrase_for_nothing(
+        self, data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO(""))
+        assert 2 == run(["roots", "sign", "--offline", "missing"])
+        assert "missing holds no *.request.json" in capsys.readouterr().err
+        assert 0 == run(["roots", "request", "stick", "--act", "cross"])
+        capsys.readouterr()
+        assert 2 == run(["roots", "sign", "--offline", "stick"])
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "give --passphrase-file FILE" in line
+        monkeypatch.setattr("sys.stdin", io.StringIO(ROOT_PASSPHRASE.decode() + "\n"))
+        assert 0 == run(["roots", "sign", "--offline", "stick"])
+        assert "" == capsys.readouterr().err
 
 
 @contextmanager

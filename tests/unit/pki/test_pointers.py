@@ -37,6 +37,11 @@ def test_what_is_no_url(written: str) -> None:
         public_base(written)
 
 
+def test_a_user_name_is_called_one() -> None:
+    with pytest.raises(ValueError, match="without user name"):
+        public_base("http://user:pw@pki.example.com/")
+
+
 def test_pointers() -> None:
     pointers = pointers_to("http://x/y", "rsa-1")
     assert Pointers("http://x/y/aia/rsa-1.cer", "http://x/y/crl/rsa-1.crl") == pointers

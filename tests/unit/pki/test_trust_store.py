@@ -79,6 +79,11 @@ def test_pins_with_comments_and_the_lines_that_are_none() -> None:
     assert [("unreadable", "pins.txt, line 4")] == [(each.code, each.place) for each in store.remarks]
 
 
+def test_a_text_that_is_no_list_of_pins_is_remarked_on_once() -> None:
+    store = read_store([("README", b"one\ntwo\nthree\nfour\n"), ("pins.txt", b"sha256/mistyped\n"), ("empty", b"")])
+    assert ["README", "pins.txt, line 1", "empty"] == [each.place for each in store.remarks]
+
+
 @pytest.mark.parametrize(
     ("content", "code"),
     [
@@ -107,4 +112,4 @@ def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(CertificateInputError) as caught:
             read_store([("store", content)])
         assert "store_too_large" == caught.value.rule
-    assert 3 == len(read_store([("store", b"x\n" * 100)]).remarks)
+    assert 3 == len(read_store([("store", BASE64.encode() + b"\n" + b"x\n" * 100)]).remarks)

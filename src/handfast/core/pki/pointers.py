@@ -84,7 +84,8 @@ def public_base(text: str) -> str:
         raise ValueError("http, not https: who follows the URL does not trust a TLS server yet")
     netloc, path = parts.netloc.lower(), parts.path.rstrip("/")
     host, separator, port = netloc.partition(":") if not netloc.startswith("[") else _bracketed(netloc)
-    if parts.scheme != "http" or not _HOST.fullmatch(host) or parts.query or parts.fragment or "?" in text:
+    surplus = "@" in netloc or "?" in text or bool(parts.fragment)
+    if parts.scheme != "http" or not _HOST.fullmatch(host) or surplus:
         raise ValueError("http://HOST[:PORT][/PATH], without user name, query and fragment")
     if separator and not (port.isdecimal() and len(port) <= 5 and 1 <= int(port) <= 65535):
         raise ValueError("a port from 1 to 65535")

@@ -30,6 +30,8 @@ MAX_CERTIFICATES = 1000
 MAX_PINS = 1000
 MAX_REMARKS = 100
 MAX_PIN_LINE_CHARACTERS = 1000
+WRONG_PINS = 3
+"""A file without any pin and with more lines that are none is no list of pins: it is remarked on once."""
 
 _PIN = re.compile(r"(?:(?:pin-)?sha256\s*[=/:]\s*(/?))?\s*\"?([0-9A-Za-z+/:=_-]{43,95})\"?", re.IGNORECASE)
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
@@ -155,19 +157,23 @@ class _Reader:
 
     def _text(self, name: str, content: bytes) -> None:
         before = len(self.pins)
+        wrong = []
         for number, raw in enumerate(content.splitlines(), start=1):
             line = raw.partition(b"#")[0].strip()
             if not line:
                 continue
             digest = pinned(line.decode("ascii", "replace")) if len(line) <= MAX_PIN_LINE_CHARACTERS else None
             if digest is None:
-                self._remark("unreadable", f"{name}, line {number}", "This is no pin: expected sha256/BASE64 or hex.")
+                wrong.append(number)
                 continue
             self.pins.append(Pin(digest, f"{name}, line {number}"))
             if len(self.pins) > MAX_PINS:
                 raise CertificateInputError(f"The trust store holds more than {MAX_PINS} pins.", "store_too_large")
-        if len(self.pins) == before and not self.remarks:
+        if len(self.pins) == before and not 0 < len(wrong) <= WRONG_PINS:
             self._remark("unreadable", name, "The file holds neither a certificate nor a pin.")
+            return
+        for number in wrong:
+            self._remark("unreadable", f"{name}, line {number}", "This is no pin: expected sha256/BASE64 or hex.")
 
     def _remark(self, code: str, place: str, message: str) -> None:
         if len(self.remarks) < MAX_REMARKS:
