@@ -12,7 +12,7 @@ from typing import Any
 from handfast.wire.patterns import translate
 from handfast.wire.spec import Location, Member, Shape
 
-PLAIN = "abcXYZ019-_.~ /:+%&=?#;,@é中'\"\\{}"
+PLAIN = "abcXYZ019-_.~ /:+%&=?#;,@éª中'\"\\{}"
 HEADER = "abcXYZ019-_.:/+=,@"
 MAX_ITEMS = 3
 TRIES = 500

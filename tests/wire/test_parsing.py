@@ -5,10 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import json
 import time
+import unicodedata
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from handfast.errors import InvalidRequestError
 from handfast.wire.errors import SerializationError
@@ -295,10 +298,25 @@ def test_every_pattern_of_the_models_compiles() -> None:
                 compile_pattern(shape.pattern)
 
 
-@pytest.mark.parametrize("pattern", [r"\p{Nonsense}", r"[\P{L}]"])
+@pytest.mark.parametrize(
+    "pattern", [r"\p{Nonsense}", r"[\P{L}]", r"[\p{L}é]", r"[\p{L}\u00b7]", r"[\p{N}\xa0]", r"[\p{Z}\x{10ffff}]"]
+)
 def test_a_class_that_is_not_known_is_refused(pattern: str) -> None:
-    with pytest.raises(ValueError, match=r"\\P|Nonsense"):
+    with pytest.raises(ValueError, match=r"\\P|Nonsense|beyond ASCII"):
         compile_pattern(pattern)
+
+
+@given(text=st.text(st.characters(), min_size=1, max_size=3), category=st.sampled_from("CLMNPSZ"))
+def test_a_category_holds_what_unicode_says(text: str, category: str) -> None:
+    within = {unicodedata.category(each)[0] == category for each in text}
+    assert ({True} == within) is matches(rf"[\p{{{category}}}]+", text, None)
+    assert ({False} == within) is matches(rf"[^\p{{{category}}}]+", text, None)
+
+
+def test_every_character_of_two_bytes_is_of_its_category() -> None:
+    for category in "CLMNPSZ":
+        wanted = [c for c in map(chr, range(0x800)) if unicodedata.category(c)[0] == category]
+        assert wanted == [c for c in map(chr, range(0x800)) if matches(rf"\p{{{category}}}", c, None)]
 
 
 def test_matching_is_bounded_where_the_model_gives_no_length() -> None:

@@ -10,10 +10,8 @@ inputs are bounded before they are matched.
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
-from array import array
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import cache
 from typing import Final
 
@@ -41,43 +39,31 @@ _PROPERTY: Final = re.compile(r"\\p\{(\w+)\}")
 _NEGATED_PROPERTY: Final = re.compile(r"\\P\{")
 
 
-# Planes 4 to 13 hold nothing in any version of Unicode, 15 and 16 are for private use: with the surrogates category C.
-_ASSIGNED: Final = (range(0xD800), range(0xE000, 0x40000), range(0xE0000, 0xF0000))
-_CATEGORY_C: Final = ((0xD800, 0xDFFF), (0x40000, 0xDFFFF), (0xF0000, 0x10FFFF))
-_ROW: Final = 256
-_RUN: Final = re.compile("C+|L+|M+|N+|P+|S+|Z+")
+_STANDS_FOR: Final = {"C": "\x80", "L": "ª", "M": "\u0300", "N": "²", "P": "¡", "S": "¢", "Z": "\xa0"}
+"""
+A character beyond ASCII for each general category of Unicode.
 
-
-@cache
-def _categories() -> Mapping[str, str]:
-    """Every general category (`L`, `N`, `C` …) as the inside of a character class, from one pass over Unicode."""
-    ranges: dict[str, list[tuple[int, int]]] = {"C": list(_CATEGORY_C)}
-    for block in _ASSIGNED:
-        letters = _first_letters(block)
-        for run in _RUN.finditer(letters):
-            ranges.setdefault(run[0][0], []).append((block[run.start()], block[run.end() - 1]))
-    return {name: "".join(_written(*each) for each in sorted(found)) for name, found in ranges.items()}
-
-
-def _first_letters(block: range) -> str:
-    """The general category's first letter of each point. Rows of letters alone are half of all: asked at once."""
-    order = "le" if sys.byteorder == "little" else "be"
-    text = array("I", block).tobytes().decode(f"utf-32-{order}")
-    rows = (text[start : start + _ROW] for start in range(0, len(text), _ROW))
-    # str.isalpha: of the categories Lu, Ll, Lt, Lm and Lo
-    return "".join("L" * len(row) if row.isalpha() else "".join(map(unicodedata.category, row))[::2] for row in rows)
-
-
-def _written(first: int, last: int) -> str:
-    """A range of a character class; beyond ASCII as itself, which is read faster than an escape."""
-    return "-".join(chr(point) if point > 0x7F else f"\\x{point:02x}" for point in (first, last))
+No pattern tells characters beyond ASCII apart but by their category, so one of each is enough: for the patterns, and
+for the strings that they are held against. Classes of all the letters there are would take a tenth of a server's start.
+"""
+_BEYOND_ASCII: Final = re.compile(r"[^\x00-\x7f]|\\(?:u|x[89a-fA-F]|x\{|0|N)")
 
 
 def _category(name: str) -> str:
+    """A general category (`L`, `N`, `C` …) as the inside of a character class."""
     try:
-        return _categories()[name]
+        stands_for = _STANDS_FOR[name]
     except KeyError:
         raise ValueError(f"unknown character property {name}") from None
+    ascii_ones = (point for point in range(0x80) if unicodedata.category(chr(point))[0] == name)
+    return "".join(f"\\x{point:02x}" for point in ascii_ones) + stands_for
+
+
+def _by_category(text: str) -> str:
+    """The text with each character beyond ASCII as the one that stands for its category."""
+    if text.isascii():
+        return text
+    return "".join(each if each < "\x80" else _STANDS_FOR[unicodedata.category(each)[0]] for each in text)
 
 
 def translate(pattern: str) -> str:
@@ -85,10 +71,14 @@ def translate(pattern: str) -> str:
     A Java pattern of a model as a Python one.
 
     Raises:
-        ValueError: It uses a class that is not known here, or `\P{…}`.
+        ValueError: It uses a class that is not known here, `\P{…}`, or a category beside characters beyond ASCII.
+
+    Where it has a category, it is for text in which `_STANDS_FOR` stands for what is beyond ASCII.
     """
     if _NEGATED_PROPERTY.search(pattern):
         raise ValueError(f"\\P is not supported in {pattern!r}")
+    if _has_category(pattern) and _BEYOND_ASCII.search(pattern):
+        raise ValueError(f"a category beside characters beyond ASCII is not supported in {pattern!r}")
 
     def expand(found: re.Match[str]) -> str:
         ranges = _POSIX.get(found[1]) or _category(found[1])
@@ -100,12 +90,19 @@ def translate(pattern: str) -> str:
     return _PROPERTY.sub(expand, pattern)
 
 
+def _has_category(pattern: str) -> bool:
+    return any(name not in _POSIX for name in _PROPERTY.findall(pattern))
+
+
 @cache
-def compile_pattern(pattern: str) -> re.Pattern[str] | None:
-    """The pattern ready to `fullmatch`, or None when it matches everything that the lengths allow."""
+def compile_pattern(pattern: str) -> Callable[[str], bool] | None:
+    """Whether a text matches as a whole; None where every text does that the lengths allow."""
     if pattern in _ANYTHING:
         return None
-    return re.compile(translate(pattern), re.ASCII)
+    fullmatch = re.compile(translate(pattern), re.ASCII).fullmatch
+    if _has_category(pattern):
+        return lambda text: fullmatch(_by_category(text)) is not None
+    return lambda text: fullmatch(text) is not None
 
 
 def matches(pattern: str, text: str, limit: float | None) -> bool:
@@ -115,4 +112,4 @@ def matches(pattern: str, text: str, limit: float | None) -> bool:
         return True
     if len(text) > (MAX_UNBOUNDED_CHARS if limit is None else limit):
         return False
-    return compiled.fullmatch(text) is not None
+    return compiled(text)
