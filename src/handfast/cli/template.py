@@ -44,9 +44,14 @@ def group() -> None:
 def lint(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The template.")],
     kind: Annotated[
-        str,
-        typer.Option("--type", metavar="fleet|jitp|register|bulk", help="What it is for."),
-    ] = "fleet",
+        str | None,
+        typer.Option(
+            "--type",
+            metavar="fleet|jitp|register|bulk",
+            help="What it is for.",
+            show_default="fleet; jitp where only that fits",
+        ),
+    ] = None,
     sample: Annotated[
         Path | None,
         typer.Option(
@@ -71,8 +76,9 @@ def lint(
     device would get. Without a certificate its id is 64 zeros. Exit status 1
     for a template that is refused or cannot be planned.
     """
-    wanted = _kind(kind)
+    given_kind = None if kind is None else _kind(kind)
     text = read_json_text(file, MAX_TEMPLATE_CHARACTERS, "a provisioning template")
+    wanted = given_kind or _kind_of(text)
     given = _given(wanted, sample, parameters or ())
     findings = lint_template(text, wanted)
     plan: Plan | None = None
@@ -88,8 +94,10 @@ def lint(
             failure = error
         findings += planned.warnings
     if as_json:
-        print_json(_as_dict(findings, plan, failure))
+        print_json({"type": wanted.value} | _as_dict(findings, plan, failure))
     else:
+        if given_kind is None and wanted is TemplateKind.JITP:
+            print("Read with --type jitp: as a template of fleet provisioning, it has errors.\n")
         _print(findings, plan, failure)
         if refused:
             _print_kind_that_fits(text, wanted)
@@ -104,6 +112,18 @@ def _kind(given: str) -> TemplateKind:
         raise ConfigurationError(
             f"--type is {printable(given, limit=80)!r}: expected {', '.join(TemplateKind)}"
         ) from None
+
+
+def _kind_of(text: str) -> TemplateKind:
+    """What a template is for whose type nobody says."""
+    for kind in (TemplateKind.FLEET, TemplateKind.JITP):
+        if _fits(text, kind):
+            return kind
+    return TemplateKind.FLEET
+
+
+def _fits(text: str, kind: TemplateKind) -> bool:
+    return all(each.severity is not Severity.ERROR for each in lint_template(text, kind))
 
 
 def _given(kind: TemplateKind, sample: Path | None, parameters: Sequence[str]) -> dict[str, str] | None:
@@ -146,7 +166,7 @@ def _print(findings: Sequence[Finding], plan: Plan | None, failure: Provisioning
 def _print_kind_that_fits(text: str, tried: TemplateKind) -> None:
     """What is refused as one kind of template may be meant as another."""
     for kind in TemplateKind:
-        if kind is not tried and all(each.severity is not Severity.ERROR for each in lint_template(text, kind)):
+        if kind is not tried and _fits(text, kind):
             print(f"It was read with --type {tried}. With --type {kind} it has no errors.")
             return
 

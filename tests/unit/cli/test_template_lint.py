@@ -83,6 +83,20 @@ def test_a_plan_is_shown_for_a_sample(tmp_path: Path, sample: str, capsys: pytes
     assert "0 errors, " in out
 
 
+def test_a_sample_tells_of_just_in_time_provisioning(
+    tmp_path: Path, sample: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path, just_in_time(), P={"Type": "String", "Default": "*"})
+    assert 0 == run(["template", "lint", file, "--sample", sample])
+    out = capsys.readouterr().out
+    assert out.startswith("Read with --type jitp: ")
+    rows = [line.split() for line in out.splitlines()]
+    assert ["thing", "thing", "ThingName", "FAIL", "unless", "its", "own", "lamp-1"] in rows
+    assert 0 == run(["template", "lint", file, "--sample", sample, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert ("jitp", "lamp-1") == (found["type"], found["plan"]["thing"]["thingName"])
+
+
 def test_a_plan_is_shown_for_parameters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(tmp_path, TEMPLATE, P={"Type": "String", "Default": "*"})
     given = ["--parameter", "SerialNumber=a=b", "--parameter", "ThingName=lamp-2"]
@@ -115,7 +129,7 @@ def test_mistakes_are_told_with_their_places(tmp_path: Path, sample: str, capsys
 
 def test_a_template_of_another_type_is_recognized(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     just_in_time_file = write(tmp_path, just_in_time(), P={"Type": "String", "Default": "x"})
-    assert 1 == run(["template", "lint", just_in_time_file])
+    assert 1 == run(["template", "lint", just_in_time_file, "--type", "fleet"])
     last = capsys.readouterr().out.splitlines()[-1]
     assert "It was read with --type fleet. With --type jitp it has no errors." == last
     assert 1 == run(["template", "lint", write(tmp_path, {"Parameters": {}, "Resources": {"x": {}}})])
