@@ -137,6 +137,29 @@ async def test_devices_share_the_policy_of_a_document(world: FirstConnections) -
     assert 1 == len((await world.store.list_policies(SCOPE, PageRequest(limit=9))).items)
 
 
+async def test_a_plan_that_takes_longer_than_its_connection_is_still_carried_out(
+    world: FirstConnections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca = OwnCA()
+    await world.register_ca(ca, **held(jitp_template()))
+    who = presented(ca.issue("lamp"))
+    begun, go_on, real = asyncio.Event(), asyncio.Event(), world.store.provision
+
+    async def slow(*given: Any) -> Any:
+        begun.set()
+        await asyncio.wait_for(go_on.wait(), 10)
+        return await real(*given)
+
+    monkeypatch.setattr(world.store, "provision", slow)
+    timed_out = asyncio.ensure_future(world.connect(who))
+    await asyncio.wait_for(begun.wait(), 10)
+    timed_out.cancel()
+    await asyncio.gather(timed_out, return_exceptions=True)
+    go_on.set()
+    assert isinstance(await world.connect(who), Admitted), "the device comes back"
+    assert [RunOutcome.SUCCEEDED] == [run.outcome for run in await runs(world, who)]
+
+
 async def test_as_aws_the_first_connection_is_closed(tmp_path: Path) -> None:
     async with first_connections(tmp_path, closes_first=True) as world:
         ca = OwnCA()
