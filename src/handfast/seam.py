@@ -294,6 +294,10 @@ class DataPlane(Protocol):
         """Every session that came by this name is cut, as `disconnect_principal` does; how many there were."""
         ...
 
+    def disconnect_client(self, scope: Scope, client_id: str, *, will: bool) -> bool:
+        """The session with this client id is cut (0x98), without its Will unless `will`. False: nobody has it."""
+        ...
+
     def publish(
         self, scope: Scope, topic: str, payload: bytes, *, qos: int, retain: bool, properties: bytes
     ) -> Awaitable[bool]:

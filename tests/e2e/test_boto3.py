@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from botocore.exceptions import ClientError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
-from tests.support.device import ALLOW_ALL, private_key, self_signed
+from tests.support.device import ALLOW_ALL, create_device, private_key, self_signed
+from tests.support.mqtt import v5
 from tests.support.server import Server
 
 
@@ -249,6 +251,25 @@ def test_regions_and_accounts_are_separate_worlds(server: Server, iot: Any) -> N
             404,
         )
     assert iot.describe_certificate(certificateId=made["certificateId"])["certificateDescription"]["status"] == "ACTIVE"
+
+
+def test_a_client_is_disconnected_through_the_api(server: Server, folder: Path) -> None:
+    device, data = create_device(server, folder), server.client("iot-data")
+    with v5(server, device) as listener, v5(server, device, client_id="to/be gone") as client:
+        listener.connect()
+        listener.subscribe("gone/#")
+        for topic, options in (("gone/loud", {}), ("gone/silent", {"preventWillMessage": True})):
+            client.raw.will_set(topic, b"", 1)
+            assert 0 == client.connect().value, "it may come back at once"
+            data.delete_connection(clientId="to/be gone", **options)
+            assert 0x98 == client.disconnected().value
+            client.raw.loop_stop()
+        assert "gone/loud" == listener.message().topic
+        listener.silent_until(listener, "gone/marker")
+        assert ("ResourceNotFoundException", 404) == code_of(data.delete_connection, clientId="to/be gone")
+        foreign = server.client("iot-data", keys=server.account())
+        missing = code_of(foreign.delete_connection, clientId=listener.client_id)
+        assert ("ResourceNotFoundException", 404) == missing, "another account's"
 
 
 def second_account(server: Server) -> Any:

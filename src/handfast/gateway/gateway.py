@@ -434,6 +434,18 @@ class Gateway:
         self.flush()
         return len(live)
 
+    def disconnect_client(self, scope: Scope, client_id: str, *, will: bool) -> bool:
+        """The session with this client id is cut by the API, without its Will unless `will`. False: nobody has it."""
+        router = self._routers.get(scope)
+        connection = None if router is None else router.clients.get(client_id)
+        if connection is None:
+            return False
+        if not will:
+            connection.will = None
+        connection.cut(Code.ADMINISTRATIVE_ACTION, "API_INITIATED_DISCONNECT")
+        self.flush()
+        return True
+
     def watch_principal(self, scope: Scope, certificate_id: CertificateId) -> Farewell:
         """A watch over the certificate's connections, to be entered before they are cut."""
         return Farewell(self.farewells, (scope, certificate_id), self.clock)
