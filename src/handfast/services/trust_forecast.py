@@ -23,6 +23,8 @@ from handfast.services.pki_folder import KINDS, LEGACY, Bridge, ChainKind, PkiFo
 MAX_FILES = 1000
 """Of one folder."""
 LEGACY_RETIRED = "legacy root retired"
+LEGACY_ENDPOINT = "legacy endpoint (iot:Data)"
+"""Of `--legacy-endpoint`; what it presents hangs on the legacy root alone."""
 
 
 class Report(NamedTuple):
@@ -57,7 +59,7 @@ def lint(folder: PkiFolder, paths: Iterable[Path], *, prefer: ChainKind, sends_c
 
 def situations(folder: PkiFolder) -> list[Situation]:
     """
-    Every chain of today by region, then each planned change: a renewed intermediate, another root that takes over, a
+    Every chain of today by region and that of a legacy endpoint, then each planned change: a renewed intermediate, another root that takes over, a
     new root that the present one vouches for, the root before or the present one retired, the legacy root gone.
 
     Raises:
@@ -99,6 +101,8 @@ def situations(folder: PkiFolder) -> list[Situation]:
         # Whoever trusts the present root accepts what it signs; the new root alone nobody can know yet.
         planned.append(situation(f"a new root that {in_use} vouches for", kind, in_use, bridged=bridged))
         planned.append(replace(situation(LEGACY_RETIRED, kind, in_use, bridged=bridged), cross=None))
+    if folder.legacy_intermediate() is not None:
+        today.append(Situation(when=LEGACY_ENDPOINT, kind="rsa", root=roots[LEGACY]))
     return [*today, *planned]
 
 

@@ -16,7 +16,7 @@ from handfast.core.pki.trust_lint import TODAY, Severity, Status
 from handfast.errors import ConfigurationError
 from handfast.services import trust_forecast
 from handfast.services.pki_folder import PkiFolder, load_certificates
-from handfast.services.trust_forecast import LEGACY_RETIRED, Report
+from handfast.services.trust_forecast import LEGACY_ENDPOINT, LEGACY_RETIRED, Report
 
 YES, PARTIAL, NO = Status.YES, Status.PARTIAL, Status.NO
 
@@ -74,6 +74,7 @@ def test_one_root_is_blind_to_the_other_kind_and_to_the_one_in_reserve(server: S
     report = server.lint(server.certificate("root-ca-1"))
     assert {
         TODAY: (YES, YES),
+        LEGACY_ENDPOINT: (NO,),
         "new intermediate under root-ca-1": (YES, YES),
         "root-ca-2 in place of root-ca-1": (NO, NO),
         "a new root that root-ca-1 vouches for": (YES, YES),
@@ -91,6 +92,7 @@ def test_the_legacy_root_alone_depends_on_what_is_sent(server: Server) -> None:
     for kind in ("rsa", "ecdsa"):
         found = statuses(report, kind)
         assert (NO,) == found.pop(LEGACY_RETIRED)
+        assert (None if kind == "ecdsa" else (YES,)) == found.pop(LEGACY_ENDPOINT, None)
         assert {(NO, YES)} == set(found.values())
     assert {"legacy_only": Severity.HIGH, "dark": Severity.CRITICAL} == codes(report)
     assert {None, legacy.not_valid_after_utc} == {each.until for each in report.verdicts}
