@@ -59,8 +59,9 @@ def lint(folder: PkiFolder, paths: Iterable[Path], *, prefer: ChainKind, sends_c
 
 def situations(folder: PkiFolder) -> list[Situation]:
     """
-    Every chain of today by region and that of a legacy endpoint, then each planned change: a renewed intermediate, another root that takes over, a
-    new root that the present one vouches for, the root before or the present one retired, the legacy root gone.
+    Every chain of today by region and that of a legacy endpoint, then each planned change: a renewed intermediate,
+    another root that takes over, a new root that the present one vouches for, the root before or the present one
+    retired, the legacy root gone.
 
     Raises:
         ConfigurationError: A certificate is missing or damaged.
