@@ -34,7 +34,9 @@ MAX_FRAME_BYTES: Final = 65_535
 CLOSE_S: Final = 0.5
 """How long the answer to our Close frame is awaited before the connection is closed without it."""
 TURN_BYTES: Final = 16 * 1024
-"""Read in one turn of the loop: a frame may be six bytes long, and there are others who wait."""
+"""Read in one turn of the loop."""
+TURN_FRAMES: Final = 64
+"""Dealt with in one turn: a frame may be six bytes long, takes the library as long as a large one, and others wait."""
 
 
 class WebSocketTransport(asyncio.Transport, asyncio.Protocol):
@@ -51,6 +53,7 @@ class WebSocketTransport(asyncio.Transport, asyncio.Protocol):
         "_held",
         "_lost",
         "_message_bytes",
+        "_more",
         "_raw",
         "_send",
         "_timer",
@@ -65,6 +68,7 @@ class WebSocketTransport(asyncio.Transport, asyncio.Protocol):
         self._send: Callable[[bytes], None] = _nowhere  # one frame, at once where the raw transport can
         self._message_bytes = 0  # of the message that is under way
         self._held = b""  # received, to be dealt with in a later turn or once MQTT takes more
+        self._more = False  # the library holds more frames than this turn's share
         self._turn_over = False  # this turn's share was read
         self._app_paused = False
         self._full = False  # the raw transport takes no more for now
@@ -95,7 +99,7 @@ class WebSocketTransport(asyncio.Transport, asyncio.Protocol):
     def resume_reading(self) -> None:
         if not self._closing and self._app_paused:
             self._app_paused = False
-            if self._held:
+            if self._waits:
                 self._end_turn()
             else:
                 self._watch_reading()
@@ -166,7 +170,7 @@ class WebSocketTransport(asyncio.Transport, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of frames: dealt with now, or in later turns where they are many."""
-        if self._turn_over or self._held or (self._app_paused and not self._closing):
+        if self._turn_over or self._waits or (self._app_paused and not self._closing):
             self._held += data
             self._watch_reading()
             return
@@ -174,9 +178,9 @@ class WebSocketTransport(asyncio.Transport, asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client's FIN; without a Close frame before it the connection is simply lost."""
-        if self._held and not self._app_paused and not self._closing:
+        while self._waits and not self._app_paused and not self._closing:  # there is no later
             held, self._held = self._held, b""
-            self._feed(held)  # there is no later
+            self._feed(held)
         self._connection.eof_received()
         return False
 
@@ -197,16 +201,22 @@ class WebSocketTransport(asyncio.Transport, asyncio.Protocol):
         self._raw = None
         self._send = _nowhere
         self._held = b""
+        self._more = False
         self._connection.connection_lost(exc)
 
     # --- frames --------------------------------------------------------------------------------------------------
 
+    @property
+    def _waits(self) -> bool:
+        """Whether something that was received is to be dealt with."""
+        return self._more or bool(self._held)
+
     def _read(self, data: bytes) -> None:
-        """At most TURN_BYTES now; the rest is held."""
+        """At most TURN_BYTES, and TURN_FRAMES of them, now; the rest waits."""
         if len(data) > TURN_BYTES:
             data, self._held = data[:TURN_BYTES], data[TURN_BYTES:]
         self._feed(data)
-        if self._held or len(data) * 2 > TURN_BYTES:
+        if self._waits or len(data) * 2 > TURN_BYTES:
             self._end_turn()
 
     def _end_turn(self) -> None:
@@ -218,8 +228,10 @@ class WebSocketTransport(asyncio.Transport, asyncio.Protocol):
 
     def _next_turn(self) -> None:
         self._turn_over = False
-        if self._held and (self._closing or not self._app_paused):
-            held, self._held = self._held, b""
+        if self._waits and (self._closing or not self._app_paused):
+            held = b""
+            if not self._more:
+                held, self._held = self._held, b""
             try:
                 self._read(held)
             except Exception:  # nobody else would end the connection over it: this turn is the loop's
@@ -233,16 +245,19 @@ class WebSocketTransport(asyncio.Transport, asyncio.Protocol):
         raw = self._raw
         if raw is None or raw.is_closing():
             return
-        if self._held or (self._app_paused and not self._closing):
+        if self._waits or (self._app_paused and not self._closing):
             raw.pause_reading()
         else:
             raw.resume_reading()
 
     def _feed(self, data: bytes) -> None:
+        """The frames of `data`, behind those that the library holds; at most TURN_FRAMES of them."""
         frames = self._frames
+        self._more = False
         if frames.state not in (ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING) or self._broken:
             return  # nothing counts behind a Close frame, or behind what breaks the protocol
         frames.receive_data(data)
+        left = TURN_FRAMES
         chunks: list[bytes] = []
         broken: tuple[str, int, Code] | None = None
         closed = False
@@ -267,6 +282,10 @@ class WebSocketTransport(asyncio.Transport, asyncio.Protocol):
                 closed = frames.state in (ConnectionState.REMOTE_CLOSING, ConnectionState.CLOSED)
                 if not closed:  # the library's form of what it could not parse
                     broken = (event.reason or "a malformed frame", event.code, Code.MALFORMED_PACKET)
+                break
+            left -= 1
+            if not left:
+                self._more = True
                 break
         if chunks and not self._closing:
             self._connection.data_received(chunks[0] if len(chunks) == 1 else b"".join(chunks))

@@ -13,7 +13,7 @@ from tests.support.raw import connect_packet, packet, string
 from tests.support.websocket import frame
 
 from handfast.gateway import websocket
-from handfast.gateway.websocket import MAX_FRAME_BYTES, TURN_BYTES, WebSocketTransport
+from handfast.gateway.websocket import MAX_FRAME_BYTES, TURN_BYTES, TURN_FRAMES, WebSocketTransport
 from handfast.seam import Admitted, SignedBy
 
 CONNACK_FRAME = b"\x82\x04\x20\x02\x00\x00"
@@ -75,6 +75,35 @@ async def test_a_flood_of_small_frames_is_dealt_with_in_many_turns(world: World)
     assert TURN_BYTES // 8 * 2 == (await peer.received()).count(b"\xd0\x00")
 
 
+async def test_a_turn_deals_with_so_many_frames_however_short(world: World) -> None:
+    listener = await world.client("listener")
+    await listener.subscribe("a")
+    peer = await Peer(world).connect()
+    publish = packet(0x30, string("a") + b"last words")
+    flood = frame(9, b"a") * (10 * TURN_FRAMES)
+    assert len(flood) < TURN_BYTES
+    peer.socket.data_received(flood + frame(2, publish))
+    turns = 0
+    while peer.raw.written.count(b"\x8a") < 10 * TURN_FRAMES:
+        assert len(peer.raw.written) == 3 * TURN_FRAMES * (turns + 1)
+        assert not peer.raw.reading
+        turns += 1
+        await asyncio.sleep(0)
+    assert 9 == turns
+    assert [("a", b"last words", 0)] == await listener.messages()
+    assert peer.raw.reading
+
+
+async def test_frames_that_wait_count_though_the_client_is_gone(world: World) -> None:
+    listener = await world.client("listener")
+    await listener.subscribe("a")
+    peer = await Peer(world).connect()
+    publish = packet(0x30, string("a") + b"last words")
+    peer.socket.data_received(frame(10) * (3 * TURN_FRAMES) + frame(2, publish))
+    peer.socket.eof_received()
+    assert [("a", b"last words", 0)] == await listener.messages()
+
+
 async def test_an_error_inside_in_a_later_turn_ends_the_connection(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -116,6 +145,9 @@ async def test_pings_of_a_client_that_does_not_read_are_not_answered(world: Worl
     assert b"\x8a\x01a" == await peer.send(frame(9, b"a"))
     peer.socket.pause_writing()
     assert b"" == await peer.send(frame(9, b"b") * 1000)
+    while not peer.raw.reading:  # all of them are dealt with
+        await asyncio.sleep(0)
+    assert b"" == await peer.received()
     peer.socket.resume_writing()
     assert b"\x8a\x01c" == await peer.send(frame(9, b"c"))
 
