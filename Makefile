@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check unit e2e testssl fuzz hammer bench docs lock clean dev-setup system-packages node-packages
+.PHONY: help setup run test check lint test-modules unit e2e testssl fuzz hammer bench docs lock clean dev-setup system-packages node-packages
 .DELETE_ON_ERROR:
 
 help: ## print this list
@@ -23,14 +23,23 @@ setup: $(STAMPS)/package ## create .venv with the locked dependencies and handfa
 run: $(STAMPS)/package ## run `handfast serve`; make run ARGS="--mqtt-port 0" passes arguments on
 	@exec $(BIN)/handfast serve $(ARGS)
 
-test: check system-packages node-packages ## every test that CI runs
+# What precedes the tests uses one core each, so two run side by side.
+test: ## every test that CI runs, and style and types
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint test-modules node-packages
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
-check: dev-setup ## style, types, import directions, stale docs; seconds
+check: lint ## style, types, import directions, stale docs; seconds
+	$(BIN)/python -m pytest -q tests/unit/test_imports.py tests/docs/test_docs.py
+
+lint: dev-setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/unit/test_imports.py tests/docs/test_docs.py
+
+# Compiled once, instead of by every worker at the same moment.
+test-modules: dev-setup
+	@mkdir -p build; echo "compiling the tests"; \
+	  $(BIN)/python -m pytest --collect-only -qq >build/tests.log || { cat build/tests.log; exit 1; }
 
 unit: dev-setup ## unit tests alone; no services
 	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
@@ -78,16 +87,19 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/runtime: requirements/runtime.lock | $(STAMPS)/venv
-	$(PIP) install --require-hashes -r requirements/runtime.lock
+	$(PIP) install --no-deps --require-hashes -r requirements/runtime.lock
 	@touch $@
 
 $(STAMPS)/package: pyproject.toml $(STAMPS)/runtime
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(STAMPS)/dev: requirements/dev.lock $(STAMPS)/package
-	$(PIP) install --require-hashes -r requirements/dev.lock
-	@touch $@
+# dev.lock holds all of runtime.lock: one run of pip for both.
+$(STAMPS)/dev: requirements/dev.lock pyproject.toml | $(STAMPS)/venv
+	$(PIP) install --no-deps --require-hashes -r requirements/dev.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	$(PIP) check
+	@touch $(STAMPS)/runtime $(STAMPS)/package $@
 
 # The programs that the end-to-end tests drive. Debian keeps mosquitto in /usr/sbin. Node.js may have come from elsewhere
 # than Debian's packages, and then npm came with it and Debian's must not be asked for: hence two lists.
