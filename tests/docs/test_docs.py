@@ -17,6 +17,8 @@ from handfast.cli.main import COMMANDS, load
 from handfast.config.table import SETTINGS
 from handfast.core.identity.refusal import ReasonCode
 from handfast.core.policy.lint import lint_document
+from handfast.ports import ChangeKind
+from handfast.services import just_in_time, unclaimed
 from handfast.telemetry.metrics import METRICS
 
 ROOT = Path(__file__).parents[2]
@@ -122,6 +124,16 @@ def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
         if anchor:
             heads = re.findall(r"^#+ (.+)$", found.read_text(encoding="utf-8"), re.MULTILINE)
             assert anchor in {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}, target
+
+
+def test_what_the_audit_trail_says_is_documented() -> None:
+    assert {kind.value for kind in ChangeKind} == set(
+        re.findall(
+            r"`(\w+)`", next(line for line in text("docs/audit.md").splitlines() if line.startswith("| `kind` |"))
+        )
+    ) - {"kind"}
+    for operation in (just_in_time.OPERATION, just_in_time.PROVISIONING, unclaimed.OPERATION):
+        assert f"| `{operation}` |" in text("docs/provisioning.md")
 
 
 def test_the_policies_of_the_documentation_pass_our_own_lint() -> None:
