@@ -16,13 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 from tests.support.data_directory import make_older
 from tests.support.device import Device, create_device, self_signed
 from tests.support.mqtt import Client
-from tests.support.server import Server, clean_environment, launch, start
+from tests.support.server import Server, clean_environment, launch, make_client, start
 
 from handfast.wire.client import handfast_client
 
@@ -42,9 +41,8 @@ def data(prepared: Path, tmp_path: Path) -> Path:
 
 
 def client_of_its_own(server: Server) -> Any:
-    """boto3's clients may be shared between threads, their creation may not."""
     key_id, secret = server.credentials()
-    return boto3.session.Session().client(
+    return make_client(
         "iot",
         region_name="us-east-1",
         endpoint_url=server.api,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import configparser
 import fcntl
+import functools
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,7 +81,7 @@ class Server:
         key_id, secret = keys or self.credentials()
         found = self.clients.get((service, region, key_id))
         if found is None or options:
-            found = boto3.session.Session().client(
+            found = make_client(
                 service,
                 region_name=region,
                 endpoint_url=self.api,
@@ -129,6 +131,20 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(15)
+
+
+def make_client(service: str, **options: Any) -> Any:
+    """A client of boto3's, all of one session, which reads the models once; only one at a time may be made of it."""
+    with _making:
+        return _session().client(service, **options)
+
+
+@functools.cache
+def _session() -> boto3.session.Session:
+    return boto3.session.Session()
+
+
+_making = threading.Lock()
 
 
 def clean_environment() -> dict[str, str]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import functools
 import json
 import re
 import uuid
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -19,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 from tests.support.device import private_key, self_signed
 from tests.support.own_ca import OwnCA
-from tests.support.server import Server
+from tests.support.server import Server, make_client
 
 from handfast.wire.client import handfast_client
 from handfast.wire.patterns import matches
@@ -117,15 +115,9 @@ def check_value(shape: Any, value: Any, where: str) -> None:
 # --- accounts and clients
 
 
-@functools.cache
-def _session() -> Any:
-    """One, so that the models are read once."""
-    return boto3.session.Session()
-
-
 def strict_client(server: Server, keys: tuple[str, str], region: str = "us-east-1", *, checked: bool = True) -> Any:
     """A boto3 client that tries once; with `checked` False it sends what the model forbids, too."""
-    client = _session().client(
+    client = make_client(
         "iot",
         region_name=region,
         endpoint_url=server.api,

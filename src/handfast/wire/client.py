@@ -8,6 +8,7 @@ files play no part, so that a command cannot reach another server by accident.
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from botocore.exceptions import UnknownServiceError
 from botocore.loaders import Loader
 from botocore.session import Session
 
-from handfast.wire.spec import raw_model
+from handfast.wire.spec import API_VERSION, raw_model
 
 CONNECT_TIMEOUT_S: Final = 10
 READ_TIMEOUT_S: Final = 60
@@ -30,12 +31,21 @@ class _Loader(Loader):  # type: ignore[misc] # botocore is untyped
         super().__init__(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
 
     def load_service_model(self, service_name: str, type_name: str, api_version: str | None = None) -> Any:
+        if service_name in API_VERSION:
+            # By its path, as botocore lists all of its services first to say which there are.
+            return self.load_data(f"{service_name}/{API_VERSION[service_name]}/{type_name}")
         if service_name != "handfast":
             return super().load_service_model(service_name, type_name, api_version)
         if type_name != "service-2":
             # No endpoint rules, paginators or waiters; botocore goes on without them.
             raise UnknownServiceError(service_name=service_name, known_service_names=["handfast"])
         return raw_model("handfast")
+
+
+@cache
+def _loader() -> _Loader:
+    """One for all clients of the process: it keeps what it has read."""
+    return _Loader()
 
 
 def _client(
@@ -56,7 +66,7 @@ def _client(
             "credentials_file": (None, None, os.devnull, None),
         }
     )
-    session.register_component("data_loader", _Loader())
+    session.register_component("data_loader", _loader())
     host = urlsplit(endpoint_url).hostname or ""
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_S,
