@@ -30,6 +30,7 @@ LIMIT_S = 60.0
 _LARGEST = 200_000
 """Of a request in bytes: arguments and environment."""
 _PR_SET_CHILD_SUBREAPER = 36
+_asking = threading.Lock()
 
 
 class Forked:
@@ -78,8 +79,8 @@ class Forked:
 def begin(arguments: list[str], environment: dict[str, str], out: int, err: int, cwd: Path | None = None) -> Forked:
     """Start `handfast ARGUMENTS` with these descriptors as its standard output and error, and nothing to read."""
     request = {"arguments": arguments, "environment": environment, "cwd": str(cwd or Path.cwd())}
-    channel = _loaded()
-    with _adopting():
+    with _asking, _adopting():  # one at a time: answers carry no name, and who adopts is a matter of the whole process
+        channel = _loaded()
         socket.send_fds(channel, [json.dumps(request).encode()], [out, err])
         answer = channel.recv(16)
     assert answer, "the process that forks has ended; see its standard error"
