@@ -33,6 +33,15 @@ def lint(
             show_default="as serve would",
         ),
     ] = None,
+    chain: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--chain",
+            metavar="FILE",
+            help="A server certificate of your own with its chain, as imported for a domain; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     fail_on: Annotated[
         str | None,
         typer.Option(
@@ -49,7 +58,8 @@ def lint(
     Say what a device with this trust store verifies today and after each planned change, and when it goes blind.
 
     Reads PEM, DER, PKCS#7, folders of these, and text with SPKI pins; several make one store. Every path is verified as
-    the device would, signatures, dates and all. Needs no running server; docs/trust.md tells what each finding means.
+    the device would, signatures, dates and all. Domain names of your own are judged with --chain. Needs no running
+    server; docs/trust.md tells what each finding means.
     """
     least = fail_on_severity(fail_on, Severity)
     settings, _ = resolve({"data_dir": data_dir, "prefer_chain": prefer}, os.environ, config_file(None, os.environ))
@@ -59,6 +69,7 @@ def lint(
         prefer=settings.prefer_chain,
         sends_cross=settings.serve_cross,
         now=dt.datetime.now(dt.UTC),
+        own_chains=chain or (),
     )
     if as_json:
         print_json(

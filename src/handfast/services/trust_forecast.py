@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from cryptography import x509
 
 from handfast.core.pki.chain import signed_by
+from handfast.core.pki.server_certificates import chain_kind, read_chain, served_part
 from handfast.core.pki.trust_lint import TODAY, Finding, Known, Situation, Verdict, findings, forecast
 from handfast.core.pki.trust_store import MAX_FILE_BYTES, TrustStore, read_store
 from handfast.errors import CertificateInputError, ConfigurationError
@@ -35,12 +36,21 @@ class Report(NamedTuple):
     findings: list[Finding]
 
 
-def lint(folder: PkiFolder, paths: Iterable[Path], *, prefer: ChainKind, sends_cross: bool, now: dt.datetime) -> Report:
+def lint(
+    folder: PkiFolder,
+    paths: Iterable[Path],
+    *,
+    prefer: ChainKind,
+    sends_cross: bool,
+    now: dt.datetime,
+    own_chains: Iterable[Path] = (),
+) -> Report:
     """
     A device's trust store judged against this server's chains.
 
     Args:
         paths: Files and folders that make the store together; folders are not descended into.
+        own_chains: PEM of the operator's server certificates with their chains, as they are imported for domains.
         prefer: The kind that a client gets which can verify both.
         sends_cross: Whether the server sends cross-certificates.
 
@@ -52,7 +62,7 @@ def lint(folder: PkiFolder, paths: Iterable[Path], *, prefer: ChainKind, sends_c
         store = read_store(_contents(paths))
     except CertificateInputError as error:
         raise ConfigurationError(str(error)) from error
-    verdicts = forecast(store, situations(folder), at=now)
+    verdicts = forecast(store, [*situations(folder), *map(_own, own_chains)], at=now)
     found = findings(store, known(folder), verdicts, prefer=prefer, sends_cross=sends_cross, at=now)
     return Report(store, verdicts, found)
 
@@ -105,6 +115,18 @@ def situations(folder: PkiFolder) -> list[Situation]:
     if folder.legacy_intermediate() is not None:
         today.append(Situation(when=LEGACY_ENDPOINT, kind="rsa", root=roots[LEGACY]))
     return [*today, *planned]
+
+
+def _own(path: Path) -> Situation:
+    """What a domain with this certificate presents: all but a root at the end."""
+    try:
+        with path.open("rb") as opened:
+            chain = served_part(read_chain(opened.read(MAX_FILE_BYTES).decode("ascii", "replace")))
+        return Situation(when=path.name, kind=chain_kind(chain[0]), root=chain[-1], chain=chain)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
+    except CertificateInputError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
 
 
 def known(folder: PkiFolder) -> Known:

@@ -10,6 +10,7 @@ from typing import Literal
 import pytest
 from cryptography import x509
 from tests.support.pki import START, certificate, copied_pki, der, key_of, openssl_verifies, pem
+from tests.support.tls_ca import issue, new_key
 
 from handfast.core.pki.describe import pin
 from handfast.core.pki.trust_lint import TODAY, Severity, Status
@@ -216,3 +217,31 @@ def test_folders_and_what_cannot_be_read(server: Server, tmp_path: Path) -> None
         trust_forecast.lint(server.folder, [tmp_path / "none"], prefer="rsa", sends_cross=False, now=START)
     with pytest.raises(ConfigurationError, match="start `handfast serve` once"):
         trust_forecast.lint(PkiFolder(tmp_path / "none"), [store], prefer="rsa", sends_cross=False, now=START)
+
+
+def test_chains_of_the_operators_own(server: Server, tmp_path: Path) -> None:
+    root = issue("Plant Root", new_key("p256", 61), ca=True, not_before_days=-900, not_after_days=3650)
+    middle = issue("Plant CA", new_key("p256", 62), root, ca=True, not_before_days=-900, not_after_days=3650)
+    leaf = issue("mqtt.plant.example", new_key("p256", 63), middle, names=("mqtt.plant.example",))
+    file = tmp_path / "plant.pem"
+    file.write_bytes(leaf.pem + middle.pem + root.pem)
+    store = tmp_path / "store.pem"
+    now = dt.datetime.now(dt.UTC)
+
+    def told(*held: bytes) -> tuple[Status, str | None]:
+        store.write_bytes(b"".join(held))
+        report = trust_forecast.lint(
+            server.folder, [store], prefer="rsa", sends_cross=False, now=now, own_chains=[file]
+        )
+        (own,) = [each for each in report.verdicts if each.when == "plant.pem"]
+        assert "ecdsa" == own.kind
+        return own.status, own.why
+
+    assert (YES, None) == told(root.pem)
+    assert (NO, "It lacks CN=Plant Root.") == told((server.trust / "root-ca-1.pem").read_bytes())
+    file.write_bytes(b"nothing")
+    with pytest.raises(ConfigurationError, match=r"plant\.pem: "):
+        told(root.pem)
+    file.unlink()
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        told(root.pem)

@@ -178,7 +178,8 @@ class _Device:
                     why=None if status is Status.YES else self._why_partial(path[-1]),
                 )
         if not reasons:
-            needed = [situation.root.subject, *(each.issuer for each in situation.bridge)]
+            top = situation.chain[-1].issuer if situation.chain else situation.root.subject
+            needed = [top, *(each.issuer for each in situation.bridge)]
             needed += [cross.issuer] if cross is not None else []
             reasons = [f"It lacks {' or '.join(display(name) for name in needed)}."]
             if self._pins and not self._certificates:
