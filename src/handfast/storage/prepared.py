@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection
@@ -26,11 +27,18 @@ class Rows(Protocol):
 
 
 class _Made(NamedTuple):
-    """A statement for one engine. `sql` is empty where Core runs it; else `binds` are its parameters in order."""
+    """
+    A statement for one engine. `sql` is empty where Core runs it.
+
+    Else `names` are its parameters in order, `fixed` the values of those that are written into the statement, and
+    `processors` make values of places what the driver takes.
+    """
 
     statement: Any
     sql: str = ""
-    binds: tuple[tuple[str, Any, Callable[[Any], Any] | None], ...] = ()
+    names: tuple[str, ...] = ()
+    fixed: Mapping[str, Any] = MappingProxyType({})
+    processors: tuple[tuple[int, Callable[[Any], Any]], ...] = ()
 
 
 class Prepared:
@@ -74,12 +82,14 @@ class Prepared:
 def _compiled(connection: Connection, statement: ClauseElement) -> _Made:
     compiled = statement.compile(dialect=connection.dialect)
     assert isinstance(compiled, SQLCompiler)
-    binds = []
-    for name in compiled.positiontup or ():
-        bind = compiled.binds[name]
-        processor = bind.type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
-        binds.append((name, bind.value, processor))
-    return _Made(statement, str(compiled), tuple(binds))
+    names = tuple(compiled.positiontup or ())
+    fixed = {name: compiled.binds[name].value for name in names if compiled.binds[name].value is not None}
+    processors = []
+    for place, name in enumerate(names):
+        processor = compiled.binds[name].type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
+        if processor is not None:
+            processors.append((place, processor))
+    return _Made(statement, str(compiled), names, fixed, tuple(processors))
 
 
 def driver(connection: Connection) -> sqlite3.Connection:
@@ -90,8 +100,9 @@ def driver(connection: Connection) -> sqlite3.Connection:
 
 
 def _row(made: _Made, values: Mapping[str, Any]) -> list[Any]:
-    row = []
-    for name, value, processor in made.binds:
-        given = values[name] if value is None else value  # one that is written into the statement has its value there
-        row.append(given if processor is None else processor(given))
+    if made.fixed:
+        values = {**values, **made.fixed}
+    row = [values[name] for name in made.names]
+    for place, processor in made.processors:
+        row[place] = processor(row[place])
     return row
