@@ -23,6 +23,8 @@ from tests.support.mqtt import Client
 from tests.support.raw import connect_packet, connect_tcp, read_all
 from tests.support.server import Server, after_first_run, start
 
+from handfast.cli.main import run
+
 OFFERS = {
     ("rsa", "1.2"): ["-tls1_2", "-cipher", "aRSA"],
     ("rsa", "1.3"): ["-tls1_3", "-sigalgs", "rsa_pss_rsae_sha256:rsa_pkcs1_sha256"],
@@ -159,6 +161,17 @@ def test_mqtt_5_is_not_served_there_and_who_comes_is_listed(crossing: Server, tm
     assert {staying.certificate_id, moved.certificate_id} == {row["certificateId"] for row in json.loads(listed.stdout)}
     quantum = json.loads(crossing.handfast("endpoint", "post-quantum", "--json").stdout)
     assert {staying.certificate_id, moved.certificate_id}.isdisjoint(row["certificateId"] for row in quantum)
+
+
+def test_the_doctor_finds_it_and_says_that_it_takes_no_mqtt_5(
+    crossing: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    device = create_device(crossing, tmp_path)
+    files = ["--cert", str(device.certificate), "--key", str(device.key), "--data-dir", str(crossing.data_dir)]
+    assert 0 == run(["doctor", *files, "--endpoint", legacy_name(crossing), "--json"])
+    steps = {step["name"]: step for step in json.loads(capsys.readouterr().out)["steps"]}
+    assert ("WARN", "OK", "WARN") == tuple(steps[name]["state"] for name in ("DNS", "TLS server", "MQTT CONNECT"))
+    assert "with MQTT 3.1.1" in steps["MQTT CONNECT"]["fix"]
 
 
 @pytest.mark.parametrize("service", ["credentials", "jobs"])

@@ -138,7 +138,7 @@ _TOO_SHORT = re.compile(r"Invalid length for parameter ([\w.\[\]]+), value: (\d+
 
 def _too_short(found: re.Match[str]) -> str:
     name, has, least = found.groups()
-    hint = "; 'handfast cert list' shows certificate ids" if name == "certificateId" else ""
+    hint = "; 'handfast cert list' and 'handfast ca list' show ids" if name == "certificateId" else ""
     return f"{name} is too short: it has the length {has}, expected at least {least}{hint}"
 
 

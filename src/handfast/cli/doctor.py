@@ -289,17 +289,18 @@ def _is_of(server: ServerAddress, endpoint: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         domain = (server.endpoint or "").partition(".")[2]
-        return (bool(domain) and name.endswith(f".{domain}")) or name in _domain_names(server)
+        return (bool(domain) and name.endswith(f".{domain}")) or name in _further_names(server)
 
 
-def _domain_names(server: ServerAddress) -> list[str]:
-    """The names of the account's domain configurations on a local server; none where it does not say."""
+def _further_names(server: ServerAddress) -> list[str]:
+    """What a local server answers to besides the account's endpoint: domain names, the legacy endpoint; else none."""
     try:
         with calling(server):
             endpoints = handfast_api(server).list_endpoints().get("endpoints", [])
     except HandfastError:
         return []
-    return [name for each in endpoints for name in each.get("domainNames", [])]
+    legacy = [each["legacyEndpointAddress"] for each in endpoints if "legacyEndpointAddress" in each]
+    return [*legacy, *(name for each in endpoints for name in each.get("domainNames", []))]
 
 
 def _target(
@@ -309,7 +310,7 @@ def _target(
     if server is not None and server.endpoint is not None and (endpoint or server.endpoint) == server.endpoint:
         name, stand_in = server.endpoint, server.host
     elif server is not None and endpoint is not None and call.endpoint_url is None and not server.is_aws:
-        stand_in = server.host if endpoint.lower().rstrip(".") in _domain_names(server) else None
+        stand_in = server.host if endpoint.lower().rstrip(".") in _further_names(server) else None
     if name is None and server is not None:
         with call.iot() as iot:
             name = str(iot.describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"])

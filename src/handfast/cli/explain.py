@@ -8,6 +8,7 @@ import typer
 
 from handfast.cli.call import Call, calls_server
 from handfast.cli.output import plain, print_json
+from handfast.core.identity.refusal import Stage
 from handfast.printable import printable
 
 STAGES = {
@@ -51,7 +52,8 @@ def explain(
     """
     Say in plain words what was refused, why, and what to do.
 
-    Exit status 1 when nothing was found.
+    What a client offered in its ClientHello is told where the handshake failed, and with --json always. Exit status 1
+    when nothing was found.
     """
     given: dict[str, Any] = {"maxResults": limit} | ({"query": what} if what else {})
     with call.handfast() as api:
@@ -89,6 +91,8 @@ def in_words(refusal: dict[str, Any]) -> str:
     facts = [(label, refusal[key]) for key, label in _FACTS if refusal.get(key)]
     told = {str(value) for _, value in facts}
     more = sorted((refusal.get("facts") or {}).items())
+    if stage != Stage.TLS:  # what the ClientHello offered fills the screen, and the handshake is done
+        more = [(name, value) for name, value in more if not name.startswith("offered_")]
     facts += [(_label(name), _with_remark(name, value)) for name, value in more if str(value) not in told]
     lines += [f"  {printable(label)}: {printable(str(value))}" for label, value in facts]
     codes = [printable(str(r.get("code", ""))) for r in reasons]

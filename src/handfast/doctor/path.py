@@ -16,7 +16,7 @@ from cryptography import x509
 from handfast.core.mqtt.codec import MQTT_5
 from handfast.core.mqtt.packets import ConnAck, Connect, Disconnect
 from handfast.core.mqtt.properties import Property
-from handfast.core.mqtt.reasons import TABLE
+from handfast.core.mqtt.reasons import TABLE, Code
 from handfast.core.pki.describe import covers, server_names
 from handfast.core.pki.keys import certificate_key_kind
 from handfast.core.pki.names import display
@@ -332,6 +332,11 @@ def _connect(report: Report, client_id: str, tls: ssl.SSLSocket) -> str | None:
     if not isinstance(answer, ConnAck):
         saw = f"{type(answer).__name__} instead of CONNACK"
         report.add(fail(name, saw, "This is no MQTT 5 server.", "Check the port: 8883 by default."))
+        return None
+    if answer.reason == Code.UNSUPPORTED_PROTOCOL_VERSION:
+        saw = "0x84: MQTT 5, which the doctor speaks, is not served at this endpoint"
+        why = "The legacy endpoint takes 3.1.1 alone, as AWS's did; client id and policy were not looked at."
+        report.add(warn(name, saw, why, "See the policy step; try the device itself, with MQTT 3.1.1."))
         return None
     if answer.reason:
         said = answer.properties.text(Property.REASON_STRING) or ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from handfast.core.identity.refusal import Reason, ReasonCode, Refusal
+from handfast.core.identity.refusal import Reason, ReasonCode, Refusal, Stage
 
 
 class Explanation(NamedTuple):
@@ -426,9 +426,18 @@ def aws_log_reason(refusal: Refusal) -> str | None:
     return next((AWS_LOG_REASON[reason.code] for reason in refusal.reasons if reason.code in AWS_LOG_REASON), None)
 
 
+_NOT_WITH_THIS_KEY = (
+    "The access key that signed the request is not for that.",
+    "Sign with an account's key for its things, topics and certificates (profile handfast in the credentials file, or "
+    "one of `handfast account keys add`), with the operator's (profile handfast-operator) for accounts, roots, hooks.",
+)
+"""IMPLICIT_DENY at the API, where no policy is asked."""
+
+
 def explain_code(code: ReasonCode, refusal: Refusal, subject: str = "") -> Explanation:
     """The words for `code`; the refusal's certificate, account and region, and `subject`, are put into the commands."""
-    what, fix = _TEXTS[code]
+    at_api = code is ReasonCode.IMPLICIT_DENY and refusal.stage is Stage.API
+    what, fix = _NOT_WITH_THIS_KEY if at_api else _TEXTS[code]
     for name, value in (
         ("{certificate_id}", refusal.certificate_id or "CERTIFICATE_ID"),
         ("{subject}", subject or "CA_CERTIFICATE_ID"),

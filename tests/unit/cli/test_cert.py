@@ -360,6 +360,6 @@ def test_the_region_and_the_profile_are_what_the_options_say(handfast: CommandLi
 
 def test_an_id_that_is_too_short_is_not_mistaken_for_a_silent_server(handfast: CommandLine) -> None:
     line = handfast.refused("cert", "revoke", "1234")
-    assert "certificateId is too short: it has the length 4, expected at least 64; 'handfast cert list' shows" in line
+    assert "certificateId is too short: it has the length 4, expected at least 64; 'handfast cert list' and" in line
     assert "is the server running" not in line
     assert [] == handfast.asked

@@ -44,6 +44,12 @@ def test_a_fact_is_told_once() -> None:
     assert "  tls version: TLSv1.3" in text
 
 
+def test_what_was_offered_is_told_where_the_handshake_failed() -> None:
+    offering = REFUSAL | {"facts": {"offered_groups": "x25519, secp256r1", "group": "x25519"}}
+    assert "offered" not in in_words(offering)
+    assert "  offered groups: x25519, secp256r1\n" in in_words(offering | {"stage": "tls"})
+
+
 def test_a_post_quantum_key_exchange_is_named_as_one() -> None:
     assert "  group: X25519MLKEM768 (post-quantum hybrid)" in in_words(REFUSAL | {"facts": {"group": "X25519MLKEM768"}})
     assert "  group: x25519\n" in in_words(REFUSAL | {"facts": {"group": "x25519"}})

@@ -248,6 +248,12 @@ def test_the_command_for_an_inactive_certificate_can_be_pasted() -> None:
     assert "DEVICE_CERTIFICATE_INACTIVE" == said.aws_log_reason
 
 
+def test_a_key_that_is_for_something_else_is_not_sent_to_the_policies() -> None:
+    said = explanations.explain_code(ReasonCode.IMPLICIT_DENY, refusal(stage=Stage.API))
+    assert "profile handfast-operator" in said.fix
+    assert "policies" not in said.what + said.fix
+
+
 def test_nothing_that_a_peer_sent_gets_into_a_command() -> None:
     hostile = "$(reboot)"
     made = refusal(
