@@ -190,6 +190,12 @@ class PkiFolder:
         """Whether the root of this name was retired."""
         return self._file(f"retired/{name}").exists()
 
+    def retired_roots(self) -> tuple[x509.Certificate, ...]:
+        """The roots that are published no more."""
+        return tuple(
+            self._one(f"retired/{file.stem}") for file in sorted((self.path / "retired").glob("root-ca-*.pem"))
+        )
+
     def retire(self, name: str) -> None:
         """The root is published no more; its certificate is kept in `retired`."""
         target = self._file(f"retired/{name}")

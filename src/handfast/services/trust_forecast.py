@@ -152,6 +152,7 @@ def known(folder: PkiFolder) -> Known:
         intermediates=tuple(intermediates),
         leaves=tuple(leaves),
         reserve=tuple(spec.file for spec in specs if spec.file not in carrying and spec.file not in had),
+        retired=folder.retired_roots(),
     )
 
 

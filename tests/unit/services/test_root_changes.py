@@ -163,6 +163,9 @@ def test_the_walk_from_one_root_to_the_next_in_which_no_device_goes_dark(places:
     assert [] == running.renew_due(START)
     again = open_authority(places.data_dir, MovableClock())
     assert alone == again.chain("ecdsa")
+    held = [places.folder.path / "retired" / "root-ca-3.pem"]
+    linted = trust_forecast.lint(places.folder, held, prefer="rsa", sends_cross=False, now=START)
+    assert {"old_root", "dark"} == {each.code for each in linted.findings}, "a retired root is nobody else's"
     assert places.folder.next_root() == 6, "the number of a retired root is not used again"
     with pytest.raises(ConfigurationError, match="was retired"):
         root_changes.promote(places.folder, 3)

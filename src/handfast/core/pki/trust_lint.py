@@ -113,6 +113,8 @@ class Known:
     leaves: tuple[x509.Certificate, ...]
     reserve: tuple[str, ...]
     """The roots that carry no chain yet."""
+    retired: tuple[x509.Certificate, ...] = ()
+    """Roots that were retired: published no more, and still nobody else's."""
 
 
 def forecast(store: TrustStore, situations: Sequence[Situation], *, at: dt.datetime) -> list[Verdict]:
@@ -288,7 +290,9 @@ def _of_certificates(store: TrustStore, known: Known, at: dt.datetime) -> Iterat
             continue
         renewed = next((root for root in ours if _twins(cert, root)), None)
         impostor = next((root for root in ours if root.subject == cert.subject), None)
-        if cert in known.leaves or not _is_ca(cert):
+        if cert in known.retired:
+            yield say("old_root", Severity.LOW, f"{named} was retired here: take it out of the store.")
+        elif cert in known.leaves or not _is_ca(cert):
             yield say("leaf_trusted", Severity.CRITICAL, f"{named} is a leaf: the server replaces it without notice.")
         elif renewed is not None and not chains.self_issued(cert):
             beside = renewed in held_whole
