@@ -104,6 +104,7 @@ def test_the_device_of_the_readme_publishes_its_first_message(
     said = paste(block("the device"), checkout, environment)
     assert re.search(r"^connected +\w+-ats\.iot\.us-east-1\.localhost as hello, mutual TLSv1\.3$", said, re.MULTILINE)
     assert re.search(r"^arrived +hello/greeting: Hello, handfast \(", said, re.MULTILINE)
+    assert "; try: .venv/bin/handfast device try hello\n" in said
     assert 0o600 == (checkout / "hello" / "private.key").stat().st_mode & 0o777
 
 

@@ -10,6 +10,7 @@ import typer
 from handfast.cli.call import Call, calls_server
 from handfast.cli.options import AsJson
 from handfast.cli.output import print_json
+from handfast.cli.screens import handfast_command
 from handfast.errors import ConfigurationError
 from handfast.printable import printable
 
@@ -67,7 +68,7 @@ def create(
         print_json(kit.as_json() | {"folder": str(Path(name).absolute())})
         return
     print(f"{name}/ is ready: certificate {kit.certificate_id}")
-    print(f"{name}/README.txt has lines to paste" + (f"; try: handfast device try {name}" if csr is None else ""))
+    print(f"{name}/README.txt has lines to paste" + (f"; try: {handfast_command()} device try {name}" if csr is None else ""))
 
 
 @device_app.command("try")

@@ -88,7 +88,8 @@ def lint(
         for each in report.findings:
             print(f"\n{each.severity.name}  {each.code}  {printable(each.place, limit=400)}")
             print(f"  {printable(each.message, limit=1000)}")
-        print(f"\n{len(report.findings)} findings." if report.findings else "\nNothing found.")
+        count = len(report.findings)
+        print(f"\n{count} finding{'s' if count > 1 else ''}." if count else "\nNothing found.")
     if least is not None and any(each.severity >= least for each in report.findings):
         raise typer.Exit(1)
 

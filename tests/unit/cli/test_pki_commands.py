@@ -158,7 +158,9 @@ class TestTrust:
         (data_dir.parent / "handfast.toml").write_text("serve-cross = true\n")
         capsys.readouterr()
         assert 0 == run([*lint, "--fail-on", "critical"])
-        assert "sends them" in capsys.readouterr().out
+        printed = capsys.readouterr().out
+        assert "sends them" in printed
+        assert printed.endswith("\n1 finding.\n")
 
     def test_what_cannot_be_done_is_one_line(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for arguments in (
