@@ -68,7 +68,8 @@ def create(
         print_json(kit.as_json() | {"folder": str(Path(name).absolute())})
         return
     print(f"{name}/ is ready: certificate {kit.certificate_id}")
-    print(f"{name}/README.txt has lines to paste" + (f"; try: {handfast_command()} device try {name}" if csr is None else ""))
+    attempt = f"; try: {handfast_command()} device try {name}" if csr is None else ""
+    print(f"{name}/README.txt has lines to paste{attempt}")
 
 
 @device_app.command("try")
