@@ -27,7 +27,7 @@ from handfast.core.mqtt.primitives import decode_header, encode_text, protocol_e
 from handfast.core.mqtt.reasons import Code
 from handfast.errors import ProtocolViolation
 from handfast.gateway import answers, commands, opening
-from handfast.gateway.acknowledging import Acknowledger
+from handfast.gateway.holding import HOLD, Holder
 from handfast.gateway.keepalive import ticks
 from handfast.gateway.messages import messages_of_run
 from handfast.gateway.receiver import CLOSED, JUDGING, OPEN, Receiver, nowhere
@@ -39,20 +39,16 @@ if TYPE_CHECKING:
     from handfast.core.topics.filter import ParsedFilter
     from handfast.gateway.gateway import Gateway
 
-_HOLD = 1 << 60
 _PINGRESP = b"\xd0\x00"
 _TOO_LONG = 0x100
 
 
-class MQTTConnection(Acknowledger, asyncio.Protocol):
+class MQTTConnection(Holder, asyncio.Protocol):
     """One device. Everything that another module may touch has a public name."""
 
     __slots__ = (
         "_authorized_at",
-        "_chunks",
-        "_have",
         "_heard",
-        "_need",
         "_opened_at",
         "_silence",
         "admitted",
@@ -86,9 +82,6 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         self.last_key = b""  # the latest of them, which is usually the next
         self.last_plan: Plan | None = None
         self._authorized_at = -1
-        self._chunks: list[bytes] = []
-        self._have = 0
-        self._need = 0  # bytes that must be there before it is worth looking again
         # time
         self._heard = 0
         self._silence = 0
@@ -120,11 +113,12 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         self.out = []
 
     def eof_received(self) -> bool:
-        """Half-closed connections are not kept."""
+        """Half-closed connections are not kept; what came before the end still counts."""
+        self.finish_turns()
         return False
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of the peer: every whole packet is dealt with before this returns."""
+        """Bytes of the peer: whole packets are dealt with before this returns, those judged one by one 32 in a turn."""
         if self._need:
             self._chunks.append(data)
             self._have += len(data)
@@ -392,12 +386,14 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
             self.enqueue(_PINGRESP)
             return
         packet = self.engine.judge(first, body)
+        number = 1
         if isinstance(packet, Publish):
             self.publish(packet)
         elif isinstance(packet, PubAck):
             self.inflight.discard(packet.packet_id.to_bytes(2, "big"))
             self.drain()
         elif isinstance(packet, Subscribe):
+            number += len(packet.subscriptions)
             commands.subscribe(self, packet)
         elif isinstance(packet, Unsubscribe):
             commands.unsubscribe(self, packet)
@@ -405,6 +401,7 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
             if packet.reason != Code.DISCONNECT_WITH_WILL_MESSAGE:
                 self.will = None  # [MQTT-3.14.4-3]
             self.close(b"", "CLIENT_INITIATED_DISCONNECT")
+        self.count_judged(number)
 
     def publish(self, packet: Publish) -> None:
         """One PUBLISH that the hot path did not know."""
@@ -441,7 +438,7 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         self.connect = packet
         self.state = JUDGING
         rest = data[at + length :]
-        self._chunks, self._have, self._need = ([rest] if rest else []), len(rest), _HOLD
+        self._chunks, self._have, self._need = ([rest] if rest else []), len(rest), HOLD
         if self.verdict is None:
             assert self.transport is not None
             self.transport.pause_reading()  # what a hasty client sends stays bounded
@@ -460,31 +457,6 @@ class MQTTConnection(Acknowledger, asyncio.Protocol):
         if self.state == JUDGING:
             opening.open_connection(self)
             self.release()
-
-    @property
-    def held(self) -> bool:
-        """True between `hold` and `release`."""
-        return self._need == _HOLD
-
-    def hold(self) -> None:
-        """Take no more packets for now."""
-        if not self._need and self.transport is not None:
-            self._need = _HOLD
-            self._have = 0
-            self._chunks = []
-            self.transport.pause_reading()
-
-    def release(self) -> None:
-        """Go on with what was held back."""
-        if self._need != _HOLD or self.state != OPEN:
-            return
-        data = b"".join(self._chunks)
-        self._chunks, self._have, self._need = [], 0, 0
-        if data:
-            self.data_received(data)
-        # Only now: a transport may hand over what it holds at once.
-        if self.state == OPEN and self._need != _HOLD and self.transport is not None:
-            self.transport.resume_reading()
 
     def opened(self, window: int) -> None:
         """CONNECT was accepted: messages flow from here on."""

@@ -178,7 +178,7 @@ class WebSocketTransport(asyncio.Transport, asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client's FIN; without a Close frame before it the connection is simply lost."""
-        while self._waits and not self._app_paused and not self._closing:  # there is no later
+        while self._waits and not self._closing:  # there is no later
             held, self._held = self._held, b""
             self._feed(held)
         self._connection.eof_received()
@@ -303,6 +303,7 @@ class WebSocketTransport(asyncio.Transport, asyncio.Protocol):
         if self._closing:
             raw.close()  # this was the answer to ours
             return
+        self._connection.finish_turns()
         # A Close frame is a leave that the client takes, as DISCONNECT is: no Will.
         self._connection.will = None
         self._connection.close(b"", "CLIENT_INITIATED_DISCONNECT")
@@ -315,6 +316,7 @@ class WebSocketTransport(asyncio.Transport, asyncio.Protocol):
             if self._raw is not None:
                 self._raw.close()
             return
+        self._connection.finish_turns()
         self._close_code = code
         self._connection.violated(ProtocolViolation(f"WebSocket: {what}", reason))
         self.close()

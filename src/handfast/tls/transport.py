@@ -433,7 +433,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         self._eof = True
         if self._shut:
             return False
-        if self._read_paused and self._held and not self._closing:
+        while self._read_paused and self._held and not self._closing:
             # What came before the end and was not wanted yet cannot be delivered later: there is no later.
             self._read_paused = False
             self._receive_held()

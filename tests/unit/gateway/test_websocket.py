@@ -13,6 +13,7 @@ from tests.support.raw import connect_packet, packet, string
 from tests.support.websocket import frame
 
 from handfast.gateway import websocket
+from handfast.gateway.holding import JUDGED_IN_A_TURN
 from handfast.gateway.websocket import MAX_FRAME_BYTES, TURN_BYTES, TURN_FRAMES, WebSocketTransport
 from handfast.seam import Admitted, SignedBy
 
@@ -102,6 +103,19 @@ async def test_frames_that_wait_count_though_the_client_is_gone(world: World) ->
     peer.socket.data_received(frame(10) * (3 * TURN_FRAMES) + frame(2, publish))
     peer.socket.eof_received()
     assert [("a", b"last words", 0)] == await listener.messages()
+
+
+@pytest.mark.parametrize("end", ["FIN", "Close frame", "text frame"])
+async def test_what_came_before_the_end_counts_although_mqtt_has_not_judged_it(world: World, end: str) -> None:
+    listener = await world.client("listener")
+    await listener.subscribe("#")
+    topics = [f"t/{number}" for number in range(5 * JUDGED_IN_A_TURN)]
+    peer = await Peer(world).connect()
+    flood = b"".join(frame(2, packet(0x30, string(topic))) for topic in topics)
+    peer.socket.data_received(flood + {"FIN": b"", "Close frame": frame(8), "text frame": frame(1, b"x")}[end])
+    if end == "FIN":
+        peer.socket.eof_received()
+    assert topics == [topic for topic, _, _ in await listener.messages()]
 
 
 async def test_an_error_inside_in_a_later_turn_ends_the_connection(
