@@ -14,7 +14,6 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
-from tests.support import raw
 from tests.support.device import Device, create_device, register_self_signed, self_signed
 from tests.support.mqtt import Client, v5
 from tests.support.raw import connect_packet, connect_tls, packet, read_all, string
@@ -57,11 +56,11 @@ def test_many_topics_in_one_burst_all_arrive_although_the_publisher_leaves_at_on
     with Client(server, device, version=5) as client:
         assert 0 == client.connect().value
         assert [0] == client.subscribe(f"{root}/#", 0)
-        with raw.connect_tls(server, device) as publisher:
-            publisher.sendall(raw.connect_packet(f"burst-{uuid.uuid4().hex}"))
+        with connect_tls(server, device) as publisher:
+            publisher.sendall(connect_packet(f"burst-{uuid.uuid4().hex}"))
             assert b"\x20\x02\x00\x00" == publisher.recv(4)
-            burst = b"".join(raw.packet(0x30, raw.string(topic) + b"x" * 20) for topic in topics)
-            publisher.sendall(burst + (raw.packet(0xE0) if ends == "DISCONNECT" else b""))
+            burst = b"".join(packet(0x30, string(topic) + b"x" * 20) for topic in topics)
+            publisher.sendall(burst + (packet(0xE0) if ends == "DISCONNECT" else b""))
             publisher.unwrap()
         assert topics == [client.message().topic for _ in topics]
 
