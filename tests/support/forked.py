@@ -2,8 +2,9 @@
 `handfast` in a process of its own, without the seconds that an interpreter takes to load it: forked from one that has.
 
 Run as a program this loads every module of the command line and of the server, and forks for each request on its
-standard input, a socket. What begins there is a whole process: its number, environment, folder, streams, signals, exit
-status and kill -9 are its own, and it is a child of the process that asked for it.
+standard input, a socket. A test may have a program of its own run there too. What begins there is a whole process: its
+number, environment, folder, streams, signals, exit status and kill -9 are its own, and it is a child of the process
+that asked for it.
 """
 
 from __future__ import annotations
@@ -76,9 +77,22 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def begin(arguments: list[str], environment: dict[str, str], out: int, err: int, cwd: Path | None = None) -> Forked:
-    """Start `handfast ARGUMENTS` with these descriptors as its standard output and error, and nothing to read."""
-    request = {"arguments": arguments, "environment": environment, "cwd": str(cwd or Path.cwd())}
+def begin(
+    arguments: list[str],
+    environment: dict[str, str],
+    out: int,
+    err: int,
+    cwd: Path | None = None,
+    *,
+    program: str | None = None,
+) -> Forked:
+    """
+    Start `handfast ARGUMENTS` with these descriptors as its standard output and error, and nothing to read.
+
+    With a `program`, that is run instead, as by `python -c PROGRAM ARGUMENTS`.
+    """
+    folder = str(cwd or Path.cwd())
+    request = {"arguments": arguments, "environment": environment, "cwd": folder, "program": program}
     with _asking, _adopting():  # one at a time: answers carry no name, and who adopts is a matter of the whole process
         channel = _loaded()
         socket.send_fds(channel, [json.dumps(request).encode()], [out, err])
@@ -161,6 +175,10 @@ def main() -> None:
     os.environ.clear()
     os.environ.update(told["environment"])
     os.chdir(told["cwd"])
+    if told["program"] is not None:
+        sys.argv = ["-c", *told["arguments"]]
+        exec(compile(told["program"], "<program>", "exec"), {"__name__": "__main__"})
+        return
     sys.argv = [str(command_line.__file__), *told["arguments"]]
     command_line.main()
 

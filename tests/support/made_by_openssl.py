@@ -97,17 +97,21 @@ def self_signed(kind: str, *signing: str, ca: bool = False) -> str:
 
 def issued(ca: str, ca_kind: str, *signing: str, kind: str = "EC prime256v1", name: str | None = None) -> str:
     """A certificate in PEM for a key of this kind, signed by the CA of `self_signed(ca_kind, ca=True)`."""
-    request = openssl("req", "-new", "-key", key_file("EC prime256v1"), "-subj", f"/CN={name or _name()}")
     issuer = _folder() / f"{_name()}.pem"
     issuer.write_text(ca)
-    public = _folder() / f"{_name()}.pem"
-    openssl("pkey", "-in", key_file(kind), "-pubout", "-out", public)
     return _certificate(
         openssl(
-            "x509", "-req", "-CA", issuer, "-CAkey", key_file(ca_kind), "-force_pubkey", public, "-days", DAYS,
-            "-set_serial", str(next(_serials)), *signing, text=request,
+            "x509", "-new", "-subj", f"/CN={name or _name()}", "-force_pubkey", _public_file(kind),
+            "-CA", issuer, "-CAkey", key_file(ca_kind), "-days", DAYS, "-set_serial", str(next(_serials)), *signing,
         )
     )  # fmt: skip
+
+
+@functools.cache
+def _public_file(kind: str) -> Path:
+    path = _folder() / f"{kind.replace(' ', '-')}.public.pem"
+    openssl("pkey", "-in", key_file(kind), "-pubout", "-out", path)
+    return path
 
 
 def request(kind: str, *signing: str) -> str:

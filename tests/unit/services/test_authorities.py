@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from tests.support import forked
+from tests.support.forked import Forked
 from tests.support.pki import (
     DOMAIN,
     REGION,
@@ -428,23 +426,25 @@ print("done", flush=True)
 """
 
 
+def first_run(data_dir: Path, printed: Path) -> Forked:
+    """A first run in a process of its own, which prints into a file."""
+    with printed.open("wb") as out:
+        return forked.begin([str(data_dir)], dict(os.environ), out.fileno(), out.fileno(), program=_CHILD)
+
+
 def killed_when(data_dir: Path, condition: Any) -> bool:
-    """A first run in a process of its own, killed as soon as `condition()`; whether it was killed before its end."""
-    root = Path(__file__).parents[3]
-    environment = os.environ | {"PYTHONPATH": f"{root / 'src'}:{root}"}
-    child = subprocess.Popen([sys.executable, "-c", _CHILD, str(data_dir)], env=environment, stdout=subprocess.PIPE)
+    """A first run, killed as soon as `condition()`; whether it was killed before its end."""
+    printed = data_dir.with_name("printed")
+    child = first_run(data_dir, printed)
     try:
         deadline = time.monotonic() + 60
         while child.poll() is None and not condition():
             assert time.monotonic() < deadline
             time.sleep(0.0005)  # leaves the processor to the child; the files come and go in milliseconds
-        if child.poll() is None:
-            os.kill(child.pid, signal.SIGKILL)
-        printed, _ = child.communicate(timeout=10)
-        return b"done" not in printed
     finally:
         child.kill()
         child.wait()
+    return "done" not in printed.read_text()
 
 
 EARLY = (".pki-new-*/offline/*.key", ".pki-new-*/roots/root-ca-1.pem", ".pki-new-*/device-ca/issuer-1.pem", "pki")
@@ -481,20 +481,12 @@ def test_killed_anywhere_in_the_first_run_the_next_start_completes(tmp_path: Pat
 def test_two_first_runs_at_once_make_one_pki(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     data_dir.mkdir(mode=0o700)
-    root = Path(__file__).parents[3]
-    environment = os.environ | {"PYTHONPATH": f"{root / 'src'}:{root}"}
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", _CHILD, str(data_dir)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    printed = [child.communicate(timeout=60) for child in children]
-    assert any("done" in out for out, _ in printed)
-    for out, err in printed:
-        assert "done" in out or "Another handfast is making the PKI" in err, json.dumps([out, err])
+    files = [tmp_path / "one", tmp_path / "two"]
+    children = [first_run(data_dir, file) for file in files]
+    for child in children:
+        child.wait()
+    printed = [file.read_text() for file in files]
+    assert any("done" in each for each in printed)
+    for each in printed:
+        assert "done" in each or "Another handfast is making the PKI" in each, printed
     assert open_authority(data_dir)
