@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from tests.support.keys import ACCOUNT, EVERYONE, OPERATOR
-from tests.support.server import Server
+from tests.support.server import Server, start
 from tests.support.shapes import structure
 from tests.support.strict import leaf, operator, tenant
 
@@ -24,6 +25,15 @@ from handfast.wire.spec import load_service
 
 IMPLEMENTED = [(service, name) for service, names in implemented_operations().items() for name in sorted(names)]
 OF_ACCOUNTS = [(service, name) for service, name in IMPLEMENTED if service != "handfast" or name in ACCOUNT]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One of their own: of one address only so many refusals are recorded, and other tests ask for theirs."""
+    running = start(tmp_path_factory.mktemp("own") / "data")
+    yield running
+    assert 0 == running.stop()
+    assert "Traceback" not in running.log.read_text()
 
 
 def members_of(service: str, name: str) -> dict[str, Any]:
@@ -106,6 +116,17 @@ def disabled(server: Server) -> tuple[str, str]:
     return side.keys
 
 
+def test_a_disabled_account_is_told_so_and_the_operator_finds_the_refusal(
+    server: Server, disabled: tuple[str, str]
+) -> None:
+    client = server.client(keys=disabled, config=Config(retries={"total_max_attempts": 1}))
+    with pytest.raises(client.exceptions.UnauthorizedException) as caught:
+        client.list_certificates()
+    assert "is disabled" in caught.value.response["Error"]["Message"]
+    (found,) = server.explain(caught.value.response["ResponseMetadata"]["RequestId"])
+    assert "ACCOUNT_DISABLED" in str(found)
+
+
 @pytest.mark.parametrize(("service", "name"), IMPLEMENTED)
 def test_keys_that_do_not_count_are_refused_everywhere(
     server: Server, revoked: tuple[str, str], disabled: tuple[str, str], service: str, name: str
@@ -131,17 +152,6 @@ def test_an_account_that_is_enabled_again_goes_on_where_it_was(server: Server) -
     keys = (second["accessKeyId"], second["secretAccessKey"])
     assert ("UnrecognizedClientException", 403) == refusal(server, "iot", "ListThings", keys)
     assert ("", 200) == refusal(server, "iot", "ListThings", side.keys)
-
-
-def test_a_disabled_account_is_told_so_and_the_operator_finds_the_refusal(
-    server: Server, disabled: tuple[str, str]
-) -> None:
-    client = server.client(keys=disabled, config=Config(retries={"total_max_attempts": 1}))
-    with pytest.raises(client.exceptions.UnauthorizedException) as caught:
-        client.list_certificates()
-    assert "is disabled" in caught.value.response["Error"]["Message"]
-    (found,) = server.explain(caught.value.response["ResponseMetadata"]["RequestId"])
-    assert "ACCOUNT_DISABLED" in str(found)
 
 
 # --- session tokens
