@@ -27,10 +27,13 @@ def announce(
     account: AccountId,
     *,
     first_run: bool,
+    device: tuple[str, bool],
     stack: AsyncExitStack,
 ) -> None:
     """
     The start screen is printed, and serve.json and the ready file are there until the stack is left.
+
+    `device` is the one that the screen speaks of, as `first_device.next_device` has it.
 
     Raises:
         ConfigurationError: The ready file cannot be written.
@@ -50,7 +53,7 @@ def announce(
     serve_json = settings.data_dir / "serve.json"
     write_atomically(serve_json, content)
     stack.callback(serve_json.unlink, missing_ok=True)
-    print(start_screen(_serve_info(settings, ready, first_run=first_run)), flush=True)
+    print(start_screen(_serve_info(settings, ready, device, first_run=first_run)), flush=True)
     if settings.ready_file is not None:
         try:
             write_atomically(settings.ready_file, content)
@@ -61,7 +64,9 @@ def announce(
         stack.callback(settings.ready_file.unlink, missing_ok=True)
 
 
-def _serve_info(settings: Settings, ready: Mapping[str, Any], *, first_run: bool) -> ServeInfo:
+def _serve_info(
+    settings: Settings, ready: Mapping[str, Any], device: tuple[str, bool], *, first_run: bool
+) -> ServeInfo:
     return ServeInfo(
         version=__version__,
         api=ready["api"],
@@ -78,6 +83,8 @@ def _serve_info(settings: Settings, ready: Mapping[str, Any], *, first_run: bool
         trust_dir=settings.data_dir / "trust",
         dev=settings.dev,
         first_run=first_run,
+        device=device[0],
+        device_made=device[1],
     )
 
 

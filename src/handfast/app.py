@@ -13,6 +13,7 @@ import os
 import signal
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -37,6 +38,7 @@ from handfast.datadir import prepare
 from handfast.domain_names import DomainNames
 from handfast.doors import Doors, named_endpoints, preferences
 from handfast.first_connections import start_just_in_time, start_provisioning
+from handfast.first_device import next_device
 from handfast.fleet_provisioning import start_fleet_provisioning
 from handfast.front import FrontDoor, OwnHosts
 from handfast.gateway.gateway import Gateway
@@ -431,7 +433,9 @@ class Plane:
         gauges = ExpiryGauges(store, self._meter, self._clock, self._authority.first_expiry)
         stack.callback(asyncio.create_task(gauges.run()).cancel)
 
-        announce(settings, sockets, endpoint, first, first_run=first_run, stack=stack)
+        mqtt_port = sockets["mqtt"].getsockname()[1]
+        device = await next_device(store, Scope(first, settings.region), endpoint, mqtt_port, folder=Path.cwd())
+        announce(settings, sockets, endpoint, first, first_run=first_run, device=device, stack=stack)
         await bulk_tasks.tasks.resume()
         device_keys.fill()
 

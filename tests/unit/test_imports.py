@@ -108,6 +108,7 @@ COMPOSITION = frozenset(
         "decision_record",
         "domain_names",
         "doors",
+        "first_device",
         "fleet_provisioning",
         "first_connections",
         "front",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import sys
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from handfast.config.environment import unknown_variables
 from handfast.config.file import config_file
 from handfast.config.resolving import resolve
 from handfast.config.setting import Setting
@@ -62,12 +64,15 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """
     `command(settings, origins, …)` as a command with an option for each row of the table and `--config`.
 
-    The other parameters of `command` stay as they are.
+    The other parameters of `command` stay as they are. Variables that look like settings and are none are warned of on
+    standard error.
     """
     own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name not in _GIVEN]
 
     @functools.wraps(command)
     def wrapper(**given: Any) -> None:
+        for line in unknown_variables(os.environ):
+            print(f"handfast: warning: {line}", file=sys.stderr, flush=True)
         flags = {setting.name: given.pop(setting.name) for setting in SETTINGS}
         file = config_file(given.pop("config"), os.environ)
         settings, origins = resolve(flags, os.environ, file)

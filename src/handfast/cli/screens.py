@@ -23,7 +23,8 @@ class ServeInfo:
     What the screen tells.
 
     `api` is a URL; `endpoint_resolves` says whether this machine finds an address for `endpoint`; `first_run`
-    whether this start made the data directory; `alpn` is host and port of the port where ALPN decides.
+    whether this start made the data directory; `alpn` is host and port of the port where ALPN decides. `device` is the
+    device of the lines to paste, `device_made` whether its kit is there already.
     """
 
     version: str
@@ -41,6 +42,8 @@ class ServeInfo:
     dev: bool = False
     first_run: bool = False
     alpn: Mapping[str, Any] | None = None
+    device: str = FIRST_DEVICE
+    device_made: bool = False
 
 
 def start_screen(info: ServeInfo) -> str:
@@ -61,11 +64,13 @@ def start_screen(info: ServeInfo) -> str:
     if info.alpn is not None:
         where_alpn = _authority(info.alpn["host"], info.alpn["port"])
         lines.insert(5, f"  by ALPN    {where_alpn}   x-amzn-mqtt-ca, x-amzn-http-ca; without: signed HTTPS")
+    task = "Publish a message as the device" if info.device_made else "Provision a device and publish its first message"
+    create = "" if info.device_made else f"{command} device create {info.device}{where} && "
     lines += [
         "",
-        "Provision a device and publish its first message (paste in a second terminal, in this directory):",
+        f"{task} (paste in a second terminal, in this directory):",
         "",
-        f"  {command} device create {FIRST_DEVICE}{where} && {command} device try {FIRST_DEVICE}",
+        f"  {create}{command} device try {info.device}",
     ]
     if shutil.which("mosquitto_pub"):
         lines += ["", "The same device with mosquitto:", "", f"  {mosquitto_line(info)}"]
@@ -103,9 +108,9 @@ def hosts_line(address: str, *names: str) -> str:
 
 
 def mosquitto_line(info: ServeInfo) -> str:
-    """A publish with mosquitto's own client and the first device's kit."""
+    """A publish with mosquitto's own client and the device's kit."""
     name = info.endpoint if info.endpoint_resolves else "localhost"
-    kit = FIRST_DEVICE
+    kit = info.device
     return (
         f"mosquitto_pub -h {name} -p {info.mqtt_port} --cafile {kit}/root-ca.pem --cert {kit}/certificate.pem "
         f"--key {kit}/private.key -i {kit} -t {kit}/greeting -m hello -q 1 -d"

@@ -41,6 +41,14 @@ def test_a_newcomer_sees_endpoint_ports_exports_and_one_line_for_a_first_message
     assert f"export AWS_SHARED_CREDENTIALS_FILE={info.data_dir}/credentials" in text
 
 
+def test_a_device_that_is_there_is_tried_and_not_made_again(info: ServeInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/mosquitto_pub" if name == "mosquitto_pub" else None)
+    text = start_screen(dataclasses.replace(info, device="hello-2", device_made=True))
+    assert "device create" not in text
+    assert f"\n  {handfast_command()} device try hello-2\n" in text
+    assert "--cafile hello-2/root-ca.pem" in text
+
+
 def test_the_hosts_line_is_shown_only_when_the_endpoint_does_not_resolve(info: ServeInfo) -> None:
     assert f"echo '127.0.0.1 {ENDPOINT}' >> /etc/hosts" in start_screen(info)
     assert "/etc/hosts" not in start_screen(dataclasses.replace(info, endpoint_resolves=True))
