@@ -15,10 +15,10 @@ import typer
 from handfast.cli.options import AsJson, DataDir, data_directory
 from handfast.cli.output import print_json, print_table
 from handfast.cli.trust_lint import lint
-from handfast.datadir import write_atomically
 from handfast.errors import ConfigurationError
 from handfast.printable import printable
 from handfast.services import trust
+from handfast.services.bundle_file import write_bundle
 
 trust_app = typer.Typer(no_args_is_help=True, help="The roots that devices embed, and bundles of them.")
 
@@ -86,7 +86,14 @@ def bundle(
     every: ForAll = False,
     output: Annotated[
         str | None,
-        typer.Option("--out", "--output", "-o", metavar="FILE", help="Where to write it.", show_default="stdout"),
+        typer.Option(
+            "--out",
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where to write it; replaces a trust bundle alone.",
+            show_default="stdout",
+        ),
     ] = None,
     der: Annotated[
         bool, typer.Option("--der", help="Write DER, one certificate straight after the other, for small devices.")
@@ -97,16 +104,13 @@ def bundle(
     """
     A bundle of roots: all of them, or those that a device with little memory can use, and what they take of it.
 
-    The sizes go to standard error when the bundle goes to standard output.
+    The sizes go to standard error when the bundle goes to standard output. --out replaces no file but a trust bundle:
+    certificates of CAs and nothing else.
     """
     made = trust.bundle(data_directory(data_dir) / "trust", _bundle_name(rsa, ecc, every))
     content = made.der if der else made.pem.encode("ascii")
     if output is not None:
-        file = Path(output)
-        try:
-            write_atomically(file, content, 0o644)
-        except OSError as error:
-            raise ConfigurationError(f"{file} cannot be written: {error.strerror}.") from error
+        write_bundle(Path(output), content)
     elif der and not as_json and sys.stdout.isatty():
         raise ConfigurationError("DER does not belong on a terminal: give --out FILE, or redirect standard output.")
     if as_json:

@@ -95,6 +95,34 @@ class TestTrust:
         assert 0 == run(["trust", "bundle", *flags, "-o", "out.pem"])
         assert printed == Path("out.pem").read_text()
 
+    def test_bundle_replaces_nothing_but_a_trust_bundle(
+        self, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        root = (data_dir / "trust" / "root-ca-3.pem").read_text()
+        device = certificate("device")
+        key = openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
+        der = ssl.PEM_cert_to_DER_cert(root)
+        precious = [key, root + key, key + root, f"[server]\n{root}", f"{root}# \n\x00", pem(device) + root, "x"]
+        for content in [*(each.encode() for each in precious), der + b"\x30\x82\x00\x01x", der[:-1], b"\xff\xfe"]:
+            kept = tmp_path / "precious"
+            kept.write_bytes(content)
+            assert 2 == run(["trust", "bundle", "--out", str(kept)])
+            said = capsys.readouterr()
+            assert ("", 1) == (said.out, len(said.err.splitlines()))
+            assert "no trust bundle" in said.err
+            assert content == kept.read_bytes()
+        for name in (tmp_path, Path("/dev/null")):
+            assert 2 == run(["trust", "bundle", "--out", str(name)])
+        for content in (b"", f"# roots\n{root}\n{root}".encode(), der + der):
+            Path("old").write_bytes(content)
+            assert 0 == run(["trust", "bundle", "--ecc", "--out", "old"])
+            assert (data_dir / "trust" / "bundle-ecc.pem").read_text() == Path("old").read_text()
+        capsys.readouterr()
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+        assert 2 == run(["trust", "bundle", "--der"])
+        said = capsys.readouterr()
+        assert ("", True) == (said.out, "--out FILE" in said.err)
+
     def test_bundle_says_what_it_takes_of_a_device(
         self, data_dir: Path, capsysbinary: pytest.CaptureFixture[bytes]
     ) -> None:
