@@ -79,6 +79,12 @@ def goes_without_a_word(plane: Server) -> None:
         assert raw.recv(65536)
 
 
+def promotions(plane: Server) -> int:
+    """How many the audit has."""
+    events = operator(plane).list_audit_events(accountId="operator", kinds=["server_roots"], maxResults=50)["events"]
+    return sum(each["operation"] == "PromoteRoot" for each in events)
+
+
 class Walk:
     def __init__(self, plane: Server, folder: Path) -> None:
         self.plane = plane
@@ -140,6 +146,9 @@ class Walk:
             self.rehearse_alone()
         elif line == "handfast roots promote 5":
             self.all_connect()
+            noted = promotions(plane)
+            assert not operator(plane).promote_root(rootNumber=5, alone=False)["changed"]
+            assert noted == promotions(plane), "what changes nothing is not noted"
             mosquitto = subprocess.run(
                 [
                     *["mosquitto_pub", "-h", "localhost", "-p", str(plane.mqtt_port), "-t", "walk", "-m", "still here"],

@@ -56,6 +56,9 @@ def add(
             show_default="all at once, with the root keys at hand",
         ),
     ] = None,
+    another: Annotated[
+        bool, typer.Option("--another", help="Although one that was added for the same chain is not promoted yet.")
+    ] = False,
     keys: Keys = None,
     passphrase_file: PassphraseFile = None,
     data_dir: DataDir = None,
@@ -67,10 +70,13 @@ def add(
 
     The root's key is made and stays where the other root keys are. The root that carries the chain today signs it, and
     so does the legacy root where its key is there. It is published in trust/; nothing is served below it before
-    'roots promote'. Doing it again after an interruption makes no second root.
+    'roots promote'. Doing it again after an interruption makes no second root; while the new one is not promoted,
+    one more for the same chain takes --another.
     """
     folder, online = online_folder(data_dir, key_passphrase_file)
     kind = ROOT_KEYS[key.value]
+    if not another:
+        root_changes.require_none_waits(folder, kind)
     acts, under = ["root", f"next-{kind}"], folder.next_root()
     with readable_errors():
         if request is not None:

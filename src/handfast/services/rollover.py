@@ -202,7 +202,7 @@ class Rollover:
 
     async def promote(self, cause: Cause, number: int, *, alone: bool) -> root_changes.Promotion:
         """
-        New connections get a chain that hangs on the root.
+        New connections get a chain that hangs on the root. What is so already is not noted in the audit again.
 
         Raises:
             InvalidRequestError: No such root, no intermediate below it, or one that cannot sign leaves.
@@ -212,8 +212,10 @@ class Rollover:
             with _as_requests():
                 chosen = await asyncio.to_thread(root_changes.promotable, folder, number)
                 await asyncio.to_thread(self._authority.check_intermediate, chosen)
-                # Noted first: a change that nobody can find in the audit is worse than a note of one that failed.
-                await self._note(f"root-ca-{number}", {"promoted": chosen.name, "alone": alone}, cause)
+                planned, _ = await asyncio.to_thread(root_changes.promotion, folder, number, alone=alone)
+                if planned.changed:
+                    # Noted first: a change that nobody can find in the audit is worse than a note of one that failed.
+                    await self._note(f"root-ca-{number}", {"promoted": chosen.name, "alone": alone}, cause)
                 done = await asyncio.to_thread(root_changes.promote, folder, number, alone=alone)
                 if done.changed and self.rehearsal is not None and self.rehearsal.running:
                     self.rehearsal.end(f"{done.after} was promoted")

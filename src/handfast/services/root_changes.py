@@ -19,7 +19,15 @@ from pathlib import Path
 
 from handfast.core.pki import chain as chains
 from handfast.errors import ConfigurationError
-from handfast.services.pki_folder import ChainKind, Intermediate, PkiFolder, RootSpec, Served, publish_trust
+from handfast.services.pki_folder import (
+    ROOTS,
+    ChainKind,
+    Intermediate,
+    PkiFolder,
+    RootSpec,
+    Served,
+    publish_trust,
+)
 from handfast.services.rehearsal_report import Report, dark_devices
 from handfast.services.root_ceremony import carrier
 
@@ -78,15 +86,8 @@ def promotable(folder: PkiFolder, number: int) -> Intermediate:
     return serving if serving in below and below[-1] != staged else below[-1]
 
 
-def promote(folder: PkiFolder, number: int, *, alone: bool = False) -> Promotion:
-    """
-    Leaves of the root's kind are signed below it from now on. The caller has verified the intermediate.
-
-    The intermediate that signed until then is kept: promoting its root goes back.
-
-    Args:
-        alone: The root is not sent as the one before it signed it.
-    """
+def promotion(folder: PkiFolder, number: int, *, alone: bool = False) -> tuple[Promotion, Served]:
+    """What `promote` would change, and what would be served then. Changes nothing; arguments and errors are its."""
     spec = find_root(folder, number)
     chosen = promotable(folder, number)
     before = carrier(folder, spec.kind)
@@ -95,12 +96,50 @@ def promote(folder: PkiFolder, number: int, *, alone: bool = False) -> Promotion
     if chosen.generation < served.generation:
         waiting = served.generation  # gone back from: it can be promoted again
     wanted = Served(chosen.generation, not alone, waiting)
-    changed = wanted != served
-    if changed:
-        folder.serve(spec.kind, wanted)
-    return Promotion(
-        kind=spec.kind, before=before.file, after=spec.file, intermediate=chosen.name, alone=alone, changed=changed
+    described = Promotion(
+        kind=spec.kind,
+        before=before.file,
+        after=spec.file,
+        intermediate=chosen.name,
+        alone=alone,
+        changed=wanted != served,
     )
+    return described, wanted
+
+
+def promote(folder: PkiFolder, number: int, *, alone: bool = False) -> Promotion:
+    """
+    Leaves of the root's kind are signed below it from now on. The caller has verified the intermediate.
+
+    The intermediate that signed until then is kept: promoting its root goes back.
+
+    Args:
+        alone: The root is not sent as the one before it signed it.
+
+    Raises:
+        ConfigurationError: No such root, or no intermediate was made below it.
+    """
+    done, wanted = promotion(folder, number, alone=alone)
+    if done.changed:
+        folder.serve(done.kind, wanted)
+    return done
+
+
+def require_none_waits(folder: PkiFolder, kind: ChainKind) -> None:
+    """ConfigurationError: a root of the kind was added after the one that carries the chain, and is not promoted."""
+    after = max(carrier(folder, kind).number, len(ROOTS))
+    for spec, root in folder.rooted().items():
+        if spec.kind == kind and spec.number > after:
+            try:
+                promotable(folder, spec.number)
+                todo = f"Go on with handfast roots rehearse, then handfast roots promote {spec.number}."
+            except ConfigurationError as error:
+                todo = str(error)
+            raise ConfigurationError(
+                f"{spec.file} ({spec.key}, made {root.not_valid_before_utc:%Y-%m-%d}) was added for the {kind.upper()} "
+                f"chain already and is not promoted yet. {todo} To make a further root all the same, where that one is "
+                "not to be used: --another."
+            )
 
 
 def blockers(folder: PkiFolder, number: int, reports: Iterable[Report], *, now: dt.datetime) -> list[Blocker]:

@@ -19,6 +19,7 @@ from tests.support.pki import (
     openssl_verifies,
 )
 
+from handfast.cli.main import run
 from handfast.core.pki import chain as chains
 from handfast.core.pki.pem import read_certificates
 from handfast.core.pki.trust_lint import TODAY, Status
@@ -183,6 +184,25 @@ def test_promoting_the_old_root_goes_back_and_the_new_one_waits_again(places: Pl
     staged = places.folder.staged("ecdsa")
     assert staged is not None
     assert "intermediates/ecdsa-2" == staged.name == root_changes.promote(places.folder, 5).intermediate
+
+
+def test_a_second_new_root_is_asked_for_on_purpose(
+    places: Places, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HANDFAST_DATA_DIR", str(places.data_dir))
+    places.add()
+    asked = ["roots", "add", "--request", str(places.tmp_path / "second"), "--key"]
+    assert 2 == run([*asked, "p384"])
+    said = capsys.readouterr().err
+    for word in ("root-ca-5 (p256", "handfast roots promote 5", "--another"):
+        assert word in said
+    assert not (places.tmp_path / "second").exists()
+    assert 0 == run([*asked, "rsa4096"])
+    assert 0 == run([*asked, "p384", "--another"])
+    assert root_changes.promotion(places.folder, 5)[0].changed
+    root_changes.promote(places.folder, 5)
+    assert not root_changes.promotion(places.folder, 5)[0].changed
+    assert 0 == run([*asked, "p384"])
 
 
 def test_a_root_in_reserve_takes_over_without_a_bridge(places: Places) -> None:
