@@ -18,7 +18,7 @@ from handfast.wire.errors import SerializationError
 from handfast.wire.parser import MAX_DEPTH, HttpRequest, load_object, parse
 from handfast.wire.patterns import MAX_UNBOUNDED_CHARS, compile_pattern, matches
 from handfast.wire.router import Match
-from handfast.wire.spec import load_service
+from handfast.wire.spec import load_service, raw_model
 
 IOT = load_service("iot")
 
@@ -44,6 +44,15 @@ def message(*args: Any, **kwargs: Any) -> str:
 
 
 FAILED = "failed to satisfy constraint: Member must"
+
+
+def test_our_own_operations_say_in_words_what_is_expected() -> None:
+    said = message("RetryProvisioningRun", service="handfast", target="lamp-7")
+    assert f"Value 'lamp-7' at 'target' {FAILED} be the runId of a run" in said
+    assert "[" not in said
+    with_pattern = [shape for shape in raw_model("handfast")["shapes"].values() if "pattern" in shape]
+    assert with_pattern
+    assert all(shape.get("patternWords") for shape in with_pattern)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from handfast.cli.options import data_directory
+from handfast.cli.pattern_words import in_words
 from handfast.config.hosts import is_loopback
 from handfast.errors import ConfigurationError, HandfastError
 from handfast.printable import printable
@@ -121,7 +122,7 @@ def calling(server: ServerAddress) -> Iterator[None]:
     except ClientError as error:
         answer = error.response.get("Error", {})
         code = str(answer.get("Code", ""))
-        text = printable(str(answer.get("Message", "")) or "no message", limit=2000)
+        text = printable(in_words(str(answer.get("Message", ""))) or "no message", limit=2000)
         raise CallFailed(f"{error.operation_name} was refused: {text} ({printable(code, limit=80)})", code) from None
     except ParamValidationError as error:
         problems = _TOO_SHORT.sub(_too_short, " ".join(str(error.kwargs["report"]).split()))

@@ -47,6 +47,8 @@ class Shape:
     minimum: float | None = None
     maximum: float | None = None
     pattern: str | None = None
+    pattern_words: str | None = None
+    """What the pattern asks for, for people: what follows "Member must be". Ours alone: AWS's models have none."""
     enum: tuple[str, ...] = ()
     members: dict[str, Member] = field(default_factory=dict)
     required: frozenset[str] = frozenset()
@@ -236,6 +238,7 @@ class _Compiler:
             minimum=raw.get("min"),
             maximum=raw.get("max"),
             pattern=raw.get("pattern"),
+            pattern_words=raw.get("patternWords"),
             enum=tuple(raw.get("enum", ())),
             required=frozenset(raw.get("required", ())),
             sensitive=bool(raw.get("sensitive")),

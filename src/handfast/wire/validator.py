@@ -3,7 +3,7 @@ What the model says about values: required, length, range, pattern, enum.
 
 Works on parsed values under the model's names. Every violation is collected,
 none raises; `Violations.error` turns them into the one InvalidRequestException
-that AWS answers, worded as AWS words it.
+that AWS answers, worded as AWS words it; patterns of our own model in words.
 """
 
 from __future__ import annotations
@@ -156,7 +156,10 @@ def _scalar(shape: Shape, value: Any) -> list[str]:
         too_long = shape.maximum is not None and len(value) > shape.maximum
         # A string that is too long is not matched as well: the bound is what keeps matching cheap.
         if shape.pattern is not None and not too_long and not matches(shape.pattern, value, shape.maximum):
-            broken.append(f"Member must satisfy regular expression pattern: {shape.pattern}")
+            if shape.pattern_words is not None:
+                broken.append(f"Member must be {shape.pattern_words}")
+            else:
+                broken.append(f"Member must satisfy regular expression pattern: {shape.pattern}")
         if shape.enum and value not in shape.enum:
             broken.append(f"Member must satisfy enum value set: [{', '.join(shape.enum)}]")
         return broken

@@ -252,6 +252,12 @@ def test_revoke_answers_with_a_receipt(handfast: CommandLine) -> None:
     assert [f"{ID} is REVOKED; it had no session"] == handfast.ok("cert", "revoke", ID).lines
 
 
+def test_what_an_id_must_be_is_said_in_words(handfast: CommandLine) -> None:
+    done = handfast("cert", "show", "z" * 64)
+    assert "at 'certificateId' failed to satisfy constraint: Member must be hexadecimal digits (" in done.err
+    assert (1, 1) == (done.status, len(done.err.splitlines()))
+
+
 def test_delete_and_force(handfast: CommandLine) -> None:
     register(handfast)
     handfast.wait(handfast.plane.call("CreatePolicy", policy_name="p", policy_document=ALLOW))

@@ -70,7 +70,10 @@ def test_what_cannot_be_is_one_line(handfast: CommandLine, tmp_path: Path) -> No
     url = "https://hooks.example.com/"
     for arguments, said in [
         (("add", "vet", "--url", "http://169.254.169.254/latest"), "must begin with https://"),
-        (("add", "a.b", "--url", url), "pattern"),
+        (
+            ("add", "a.b", "--url", url),
+            "Value 'a.b' at 'hookName' failed to satisfy constraint: Member must be letters, digits",
+        ),
         (("add", "vet", "--url", url, "--ca-file", str(binary)), "is not PEM"),
         (("add", "vet", "--url", url, "--ca-file", str(tmp_path / "none")), "cannot be read"),
         (("add", "vet", "--url", url, "--secret-file", str(tmp_path / "none")), "cannot be read"),
