@@ -21,7 +21,9 @@ _Account = Annotated[
 
 
 _WITH_KEY = "stored"
-_WITHOUT_KEY = "none (no --key): it vouches for others and cannot be served; to serve it, delete and import it again"
+_WITHOUT_KEY = (
+    "none (no --key): it vouches for others and cannot be served; to serve it, import it to this ARN with --key"
+)
 
 
 @server_cert_app.command("import")
@@ -67,7 +69,8 @@ def import_certificate(
     """
     Import a server certificate, or replace one under its ARN: new connections get it at once, open ones stay.
 
-    A replacement has the same kind of key, and the same CN or subjectAltName. One that breaks a rule is not taken: the
+    One that was imported without --key can be given its key: import the same certificate with --arn and --key. A
+    replacement has the same kind of key, and the same CN or subjectAltName. One that breaks a rule is not taken: the
     last valid certificate is served on, its status is INVALID, and the exit status 1. The private key is stored in the
     server's data directory and never shown.
     """

@@ -173,6 +173,7 @@ class ServerCertificates:
 
         One that breaks a rule of the certificate's domains is not taken, and its key
         not kept: the last valid one is served on, and the record says INVALID and why.
+        One that was imported without its private key is given it so, with the same certificate.
         What cannot be read, or has another's key, changes nothing (InvalidRequestError).
         """
         async with self._turn:
@@ -188,12 +189,19 @@ class ServerCertificates:
         key_pem: str | None,
     ) -> Served:
         old = await self.get(scope, certificate_id)
-        if (key_pem is None) != (old.record.key_name is None):
+        if key_pem is None and old.record.key_name is not None:
             raise InvalidRequestError(
-                "A certificate that is served is replaced by one with its private key, one that only vouches by one "
-                "without"
+                "A certificate that is served is replaced by one with its private key: give that too (--key)"
             )
         material = await asyncio.to_thread(self._read, certificate_id, certificate_pem, chain_pem, key_pem)
+        if material.key is not None and old.record.key_name is None:
+            # What it vouches for stays vouched for: it is the same certificate, which can be served from now on.
+            if material.chain[0] != old.chain[0]:
+                raise InvalidRequestError(
+                    "This ARN has a certificate without a private key, which only vouches for others: give a key with "
+                    "that same certificate, replace it by one without a key, or import yours under a name of its own"
+                )
+            _insist(refusals(material.chain, self._clock.now()))
         broken = [*rotation_refusals(old.chain[0], material.chain[0])]
         if material.key is not None:
             broken += refusals(material.chain, self._clock.now())
@@ -401,9 +409,12 @@ def _explained(conflict: StoreConflict, record: ServerCertificateRecord) -> Exce
         case "account":
             return ResourceNotFoundError(f"Account {record.scope.account} does not exist")
         case "exists":
+            arn = server_certificate_arn(record.scope, conflict.facts["certificate_id"])
+            key = " --key FILE" if conflict.facts["has_key"] else ""
             return ResourceAlreadyExistsError(
-                f"A server certificate of this account and region is named {record.name}; to replace it, import to its "
-                "ARN"
+                f"A server certificate of this account and region is named {record.name}: {arn}. To replace it, import "
+                f"to its ARN: handfast server-cert import --arn {arn} --cert FILE{key}",
+                resourceArn=arn,
             )
         case "limit":
             return LimitExceededError(

@@ -26,7 +26,14 @@ def create(connection: Connection, made: ServerCertificateRecord, limit: int, ca
     if get_account(connection, scope.account) is None:
         raise StoreConflict("account", f"Account {scope.account} does not exist")
     if connection.execute(insert_or_ignore(connection, certificates).returning(_S.name), _row(made)).first() is None:
-        raise StoreConflict("exists", f"A server certificate is named {made.name}")
+        taken = select(_S.certificate_id, _S.key_name).where(in_scope(_S, scope), _S.name == made.name)
+        row = connection.execute(taken).one()
+        raise StoreConflict(
+            "exists",
+            f"A server certificate is named {made.name}",
+            certificate_id=row.certificate_id,
+            has_key=row.key_name is not None,
+        )
     mine = select(func.count()).select_from(certificates).where(in_scope(_S, scope))
     if connection.execute(mine).scalar_one() > limit:
         raise StoreConflict("limit", f"There are {limit} server certificates", limit=limit)

@@ -294,6 +294,44 @@ async def test_a_key_of_another_changes_nothing_and_is_not_told(world: World) ->
         )
 
 
+async def test_a_certificate_is_given_its_key_later(world: World) -> None:
+    issued = server()
+    served = await world.imported(issued, key=False)
+    with pytest.raises(InvalidRequestError, match="with that same certificate"):
+        await world.again(served, server(which=37))
+    wrong = dataclasses.replace(issued, key=new_key("p256", 36))
+    with pytest.raises(InvalidRequestError, match="not that of the first certificate"):
+        await world.again(served, wrong)
+    assert {} == world.keys.kept
+    given = await world.again(served, issued)
+    assert given.record.certificate_id == served.record.certificate_id
+    assert {given.record.key_name} == set(world.keys.kept)
+    await world.one.domains.create(
+        SCOPE,
+        cause(),
+        PLANT,
+        domain_name=DOMAIN,
+        certificate_arns=[arn_of(given.record)],
+        validation_certificate_arn=arn_of((await world.imported(private_ca(), "root", key=False)).record),
+    )
+
+
+async def test_what_can_never_be_served_goes_on_vouching_as_it_did(world: World) -> None:
+    root = await world.imported(private_ca(), "root", key=False)
+    with pytest.raises(InvalidRequestError, match="cannot be served"):
+        await world.again(root, private_ca())
+    assert root == await world.one.certificates.get(SCOPE, root.record.certificate_id)
+    assert {} == world.keys.kept
+
+
+async def test_a_name_that_is_taken_says_how_to_replace_it(world: World) -> None:
+    for name, key, ending in (("one", True, "--cert FILE --key FILE"), ("two", False, "--cert FILE")):
+        arn = arn_of((await world.imported(name=name, key=key)).record)
+        with pytest.raises(ResourceAlreadyExistsError) as refused:
+            await world.imported(name=name)
+        assert refused.value.message.endswith(f"handfast server-cert import --arn {arn} {ending}")
+
+
 async def test_names_limits_and_strangers(world: World) -> None:
     served = await world.domain()
     create = world.one.domains.create
