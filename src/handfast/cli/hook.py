@@ -95,10 +95,22 @@ def list_hooks(call: Call) -> None:
 
 @hook_app.command("remove")
 @calls_server(operator=True, region=False)
-def remove(call: Call, name: Name) -> None:
-    """Remove a webhook. Whatever names it is denied from then on."""
-    _ask(call, "remove_hook", hookName=name)
-    call.answer({"hookName": name}, f"{name} is removed; templates and certificate providers that name it are denied")
+def remove(
+    call: Call,
+    name: Name,
+    force: Annotated[
+        bool, typer.Option("--force", help="Although something names it: its devices are denied from then on.")
+    ] = False,
+) -> None:
+    """
+    Remove a webhook.
+
+    Refused while a provisioning template or a certificate provider names it: every device that provisions by those
+    would be denied.
+    """
+    _ask(call, "remove_hook", hookName=name, **({"force": True} if force else {}))
+    denied = "; devices of templates and certificate providers that name it are denied" if force else ""
+    call.answer({"hookName": name}, f"{name} is removed{denied}")
 
 
 @hook_app.command("test")

@@ -52,9 +52,9 @@ class HookHandlers:
         states = await self._hooks.list_all()
         return {"hooks": [_hook(each.hook) | {"calls": [_call(call) for call in each.calls]} for each in states]}
 
-    async def remove_hook(self, ctx: Caller, *, hook_name: str) -> Result:
+    async def remove_hook(self, ctx: Caller, *, hook_name: str, force: bool = False) -> Result:
         require_operator(ctx)
-        await self._hooks.remove(cause_of(ctx, "RemoveHook"), hook_name)
+        await self._hooks.remove(cause_of(ctx, "RemoveHook"), hook_name, force=bool(force))
         return {}
 
     async def test_hook(self, ctx: Caller, *, hook_name: str, event: str | None = None) -> Result:

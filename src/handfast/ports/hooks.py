@@ -17,7 +17,8 @@ class HookStore(Protocol):
     async def add_hook(self, hook: Webhook, *, limit: int, cause: Cause) -> list[Change]: ...  # "exists", "limit"
     async def hook(self, name: HookName) -> Webhook | None: ...
     async def hooks(self) -> list[Webhook]: ...  # by name
-    async def remove_hook(self, name: HookName, cause: Cause) -> list[Change]: ...  # "missing"
+    # "missing"; "named" (facts: names) unless forced, while a template or certificate provider names it
+    async def remove_hook(self, name: HookName, cause: Cause, *, force: bool = False) -> list[Change]: ...
 
 
 class HookRunner(Protocol):

@@ -36,6 +36,7 @@ from handfast.core.provisioning.provided import certificate_in
 from handfast.core.provisioning.records import PreProvisioningHook, TemplateName
 from handfast.errors import (
     CertificateInputError,
+    DeleteConflictError,
     HookDenied,
     InvalidRequestError,
     LimitExceededError,
@@ -182,8 +183,13 @@ class Hooks:
         hooks.sort(key=lambda hook: hook.name)
         return [HookState(hook=hook, calls=tuple(self._calls.get(hook.name, ()))) for hook in hooks]
 
-    async def remove(self, cause: Cause, name: str) -> None:
-        """The webhook is gone, and with it whatever names it is refused."""
+    async def remove(self, cause: Cause, name: str, *, force: bool = False) -> None:
+        """
+        The webhook is gone. With `force` also one that is named: every device is denied then that asks for it.
+
+        Raises:
+            DeleteConflictError: A template or a certificate provider names it, and no force.
+        """
         if name in self._commands:
             raise InvalidRequestError(
                 f"The hook {name} is a command of the server's configuration file: take [hooks.{name}] out of it and "
@@ -191,9 +197,15 @@ class Hooks:
             )
         try:
             await self._commit(
-                self._store.remove_hook(HookName(name), cause), suspects=[Change(ChangeKind.HOOK, None, name)]
+                self._store.remove_hook(HookName(name), cause, force=force),
+                suspects=[Change(ChangeKind.HOOK, None, name)],
             )
         except StoreConflict as conflict:
+            if conflict.kind == "named":
+                raise DeleteConflictError(
+                    f"The hook {name} is named by: {'; '.join(conflict.facts['names'])}. Without it every device that "
+                    "provisions by these is denied: let them name another hook first, or remove it with --force (force)"
+                ) from None
             if conflict.kind != "missing":
                 raise
             raise _no_hook(name) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, select
+from sqlalchemy import Connection, Row, delete, func, literal, select
 
 from handfast.core.identity.ids import AccountId
 from handfast.core.provisioning.hooks import HookName, Webhook, shown_url
@@ -13,9 +13,12 @@ from handfast.errors import StoreConflict
 from handfast.ports import Cause, Change, ChangeKind
 from handfast.storage.journal import insert_or_ignore, record
 from handfast.storage.secretbox import SecretBox, open_plain, seal_plain
-from handfast.storage.tables import hooks
+from handfast.storage.tables import certificate_providers, hooks, provisioning_templates
 
 _H = hooks.c
+_P = certificate_providers.c
+_T = provisioning_templates.c
+_USERS_TOLD = 10
 
 
 def add(connection: Connection, hook: Webhook, limit: int, box: SecretBox | None, cause: Cause) -> list[Change]:
@@ -44,12 +47,30 @@ def list_all(connection: Connection, box: SecretBox | None) -> list[Webhook]:
     return [_webhook(row, box) for row in connection.execute(select(hooks).order_by(_H.name))]
 
 
-def remove(connection: Connection, name: HookName, box: SecretBox | None, cause: Cause) -> list[Change]:
+def remove(connection: Connection, name: HookName, box: SecretBox | None, force: bool, cause: Cause) -> list[Change]:
     old = get(connection, name, box)
     if old is None:
         raise StoreConflict("missing", f"Hook {name} does not exist")
+    names = [] if force else _named_by(connection, name)
+    if names:
+        raise StoreConflict("named", f"Hook {name} is named by {', '.join(names)}", names=names)
     connection.execute(delete(hooks).where(_H.name == name))
     return record(connection, cause, _change(name), before=_facts(old))
+
+
+def _named_by(connection: Connection, name: HookName) -> list[str]:
+    """The templates and certificate providers whose devices the hook decides about, in words; the first ones."""
+    found = []
+    for what, table, named, arn in (
+        ("provisioning template", _T, _T.template_name, _T.hook_target_arn),
+        ("certificate provider", _P, _P.name, _P.function_arn),
+    ):
+        wanted = literal("arn:aws:lambda:") + table.region + ":" + table.account_id + f":function:{name}"
+        query = select(named, table.account_id, table.region).where(arn == wanted).order_by(table.account_id, named)
+        found += [
+            f"{what} {row[0]} (account {row[1]}, {row[2]})" for row in connection.execute(query.limit(_USERS_TOLD))
+        ]
+    return found[:_USERS_TOLD]
 
 
 def sealed_name(name: str) -> str:

@@ -24,5 +24,5 @@ class HookOperations:
     async def hooks(self) -> list[Webhook]:
         return await self._database.read(lambda c: hooks.list_all(c, self._box))
 
-    async def remove_hook(self, name: HookName, cause: Cause) -> list[Change]:
-        return await self._database.write(lambda c: hooks.remove(c, name, self._box, cause))
+    async def remove_hook(self, name: HookName, cause: Cause, *, force: bool = False) -> list[Change]:
+        return await self._database.write(lambda c: hooks.remove(c, name, self._box, force, cause))

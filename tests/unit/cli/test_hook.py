@@ -5,8 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.support.command_line import CommandLine
-from tests.support.registry import SCOPE
+from tests.support.registry import NOW, SCOPE, cause, provisioning_template
 from tests.support.webhook_server import YES, reply, webhook_server
+
+from handfast.core.provisioning.hooks import HookName, hook_arn
+from handfast.core.provisioning.records import (
+    CertificateProviderName,
+    CertificateProviderRecord,
+    PreProvisioningHook,
+)
 
 
 def test_a_webhook_is_added_tried_listed_and_removed(handfast: CommandLine, tmp_path: Path) -> None:
@@ -51,6 +58,30 @@ def test_a_webhook_is_added_tried_listed_and_removed(handfast: CommandLine, tmp_
     gone = handfast("hook", "remove", "vet")
     assert (1, "") == (gone.status, gone.out)
     assert "There is no hook of the name vet" in gone.err
+
+
+def test_a_hook_that_is_named_is_removed_by_force_alone(handfast: CommandLine) -> None:
+    for name in ("vet", "v_t"):
+        handfast.ok("hook", "add", name, "--url", "https://hooks.example.com/")
+    target = hook_arn(SCOPE, HookName("vet"))
+    template = provisioning_template("line-3", hook=PreProvisioningHook(target_arn=target))
+    handfast.wait(handfast.store.create_provisioning_template(template, cause(), limit=9))
+    provider = CertificateProviderRecord(
+        scope=SCOPE,
+        name=CertificateProviderName("signer"),
+        function_arn=target,
+        request_digest="d1",
+        creation_date=NOW,
+        last_modified_date=NOW,
+    )
+    handfast.wait(handfast.store.create_certificate_provider(provider, cause()))
+    said = handfast.refused("hook", "remove", "vet")
+    where = f"(account {SCOPE.account}, {SCOPE.region})"
+    assert f"named by: provisioning template line-3 {where}; certificate provider signer {where}." in said
+    assert "--force" in said
+    assert ["v_t is removed"] == handfast.ok("hook", "remove", "v_t").lines
+    assert ["vet"] == [hook.name for hook in handfast.wait(handfast.store.hooks())]
+    assert "vet is removed; devices of templates" in handfast.ok("hook", "remove", "vet", "--force").out
 
 
 def test_a_secret_of_one_s_own_is_not_printed(handfast: CommandLine, tmp_path: Path) -> None:

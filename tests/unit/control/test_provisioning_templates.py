@@ -119,7 +119,7 @@ async def test_a_template_names_a_hook_that_serves_the_account(plane: Plane, nam
 
 async def test_a_hook_that_is_gone_keeps_nobody_from_changing_the_rest(plane: Plane) -> None:
     await create(plane, pre_provisioning_hook=HOOK)
-    await plane.store.remove_hook(HookName("gate"), cause())
+    await plane.store.remove_hook(HookName("gate"), cause(), force=True)
     await update(plane, enabled=False)
     assert HOOK == (await described(plane))["pre_provisioning_hook"]
 

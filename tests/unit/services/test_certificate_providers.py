@@ -186,7 +186,7 @@ async def test_a_hook_that_is_gone_or_a_silent_store_is_no_built_in_issuer(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bench.create()
-    await bench.store.remove_hook(HookName("sign"), cause())
+    await bench.store.remove_hook(HookName("sign"), cause(), force=True)
     with pytest.raises(ProviderFailed, match="missing"):
         await bench.issue()
 
