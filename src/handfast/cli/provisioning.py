@@ -19,7 +19,7 @@ SHOWN = 200
 @calls_server()
 def runs(
     call: Call,
-    failed: Annotated[bool, typer.Option("--failed", help="Only devices whose last run failed.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Only devices that wait: their last run failed.")] = False,
     certificate: Annotated[
         str | None,
         typer.Option("--certificate", metavar="CERTIFICATE_ID", help="Only those of this device.", show_default=False),
@@ -30,7 +30,8 @@ def runs(
     List what came of provisioning devices, the newest first.
 
     Attempts of a device that failed alike are one run, with their number. With --failed a device is listed
-    once, and no longer when a later run of it succeeded.
+    once, and no longer when a later run of it succeeded, or when its certificate was given another status than
+    PENDING_ACTIVATION by hand.
     """
     wanted = limit or (None if call.as_json else SHOWN)
     more: dict[str, Any] = {"outcome": "FAILED", "latest": True} if failed else {}

@@ -44,5 +44,10 @@ class JustInTimeStore(Protocol):
         certificate_id: CertificateId | None = None,
         latest: bool = False,
     ) -> Page[ProvisioningRun]:
-        """One page, the newest first; `latest`: of each certificate its last run alone."""
+        """
+        One page, the newest first.
+
+        `latest`: of each certificate its last run alone; those that FAILED without the certificates that have left
+        PENDING_ACTIVATION since, as one does that somebody sets ACTIVE by hand.
+        """
         ...

@@ -35,7 +35,7 @@ class ProvisioningRuns:
         certificate_id: CertificateId | None,
         latest: bool = False,
     ) -> Page[ProvisioningRun]:
-        """One page, newest first; `latest`: of each certificate its last run alone."""
+        """One page, newest first; `latest`: of each certificate its last run alone (`Store.list_provisioning_runs`)."""
         return await page_of(
             self._store.list_provisioning_runs(
                 scope, page, outcome=outcome, certificate_id=certificate_id, latest=latest

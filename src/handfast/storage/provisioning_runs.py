@@ -9,19 +9,21 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from handfast.core.identity.ids import AccountId, CertificateId, Scope, ThingName
+from handfast.core.identity.records import CertificateStatus
 from handfast.core.provisioning.plan import FailureKind
 from handfast.core.provisioning.runs import ProvisioningRun, RunOutcome
 from handfast.ports import Page, PageRequest
 from handfast.storage.certificates import in_scope
 from handfast.storage.paging import Listing
 from handfast.storage.prepared import Prepared
-from handfast.storage.tables import provisioning_runs
+from handfast.storage.tables import certificates, provisioning_runs
 
 KEPT = 10_000
 """Runs of one scope."""
 KEPT_FOR = dt.timedelta(days=30)
 _PRUNE_EVERY = 256
 
+_C = certificates.c
 _R = provisioning_runs.c
 _INSERT = Prepared(
     lambda _: (
@@ -91,6 +93,14 @@ def list_page(
         )
     if outcome is not None:
         query = query.where(_R.outcome == outcome.value)
+    if latest and outcome is RunOutcome.FAILED:
+        # Somebody has decided about the certificate since: by its primary key, so one look for each run.
+        decided = select(_C.certificate_id).where(
+            in_scope(_C, scope),
+            _C.certificate_id == _R.certificate_id,
+            _C.status != CertificateStatus.PENDING_ACTIVATION.value,
+        )
+        query = query.where(~decided.exists())
     if certificate_id is not None:
         query = query.where(_R.certificate_id == certificate_id)
     filters = [outcome, certificate_id, *(["latest"] if latest else [])]

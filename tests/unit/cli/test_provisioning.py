@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.command_line import CommandLine
-from tests.support.registry import NOW, SCOPE
+from tests.support.registry import NOW, SCOPE, cause, certificate
 
 from handfast.core.identity.ids import CertificateId, ThingName
+from handfast.core.identity.records import CertificateStatus
 from handfast.core.provisioning.plan import FailureKind
 from handfast.core.provisioning.runs import ProvisioningRun, RunOutcome
 
@@ -44,5 +45,10 @@ def test_failed_lists_who_still_waits_in_a_hundred_columns(handfast: CommandLine
     assert f"failed: thing: {said}" == " ".join(" ".join(lines[4:]).split())
     assert 100 >= max(map(len, lines))
     assert READY not in "".join(lines)
+    waiting = certificate(certificate_id=CertificateId(WAITING), status=CertificateStatus.PENDING_ACTIVATION)
+    handfast.wait(handfast.store.insert_certificate(waiting, cause()))
+    assert [f"{RUN}2"] == [run["runId"] for run in handfast.ok("provisioning", "runs", "--failed", "--json").json]
+    handfast.ok("cert", "activate", WAITING)
+    assert [] == handfast.ok("provisioning", "runs", "--failed", "--json").json, "somebody decided by hand"
     everything = handfast.ok("provisioning", "runs", "--json").json
     assert [f"{RUN}{number}" for number in (3, 2, 1)] == [run["runId"] for run in everything]
