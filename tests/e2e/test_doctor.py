@@ -180,6 +180,16 @@ def test_the_first_step_that_fails_is_bold() -> None:
     assert "The first step that fails is TCP: open it" == lines[4]
 
 
+def test_lines_are_wrapped_on_a_terminal_alone() -> None:
+    report = Report()
+    report.add(command.Step(name="TCP", state=State.FAIL, saw="saw " * 40, why="closed " * 30, fix="open " * 40))
+    assert max(len(line) for line in command.in_words(report).splitlines()) > 150
+    told = command.in_words(report, wrap=True)
+    assert max(len(line) for line in told.splitlines()) <= 100
+    assert (40, 30, 80) == tuple(told.count(f"{word}") for word in ("saw", "closed", "open"))
+    assert told.splitlines()[1].startswith(" " * 11 + "saw")
+
+
 # --- files
 
 

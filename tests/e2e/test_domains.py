@@ -254,7 +254,7 @@ def test_the_commands_of_the_documentation(
     assert "Its key is RSA 2048" in capsys.readouterr().out
     assert 0 == run(["server-cert", "list"])
     assert re.search(
-        rf"plant +{server.ready['account']} +mqtt\.plant\.example .* INVALID +{arn}", capsys.readouterr().out
+        rf"plant +{server.ready['account']} +mqtt\.plant\.example .* INVALID\n  {arn}\n", capsys.readouterr().out
     )
     assert 1 == run(["server-cert", "delete", arn])
     assert "Domain configurations name the certificate: plant" in capsys.readouterr().err

@@ -95,21 +95,12 @@ def list_events(
         print_json(found)
         return
     print_table(
-        ("when", "account", "no.", "operation", "kind", "subject", "what", "who", "from"),
+        ("when", "account", "no.", "operation"),
         [
-            (
-                event.get("at"),
-                event.get("accountId", "operator"),
-                event.get("number"),
-                event.get("operation"),
-                event.get("kind"),
-                event.get("subject"),
-                difference(event.get("before"), event.get("after")),
-                event.get("actor"),
-                event.get("address") or None,
-            )
+            (event.get("at"), event.get("accountId", "operator"), event.get("number"), event.get("operation"))
             for event in found
         ],
+        beneath=[_told(event) for event in found],
         empty="nothing was changed, as far as was asked for",
     )
     if len(found) == limit:
@@ -193,12 +184,34 @@ def difference(before: str | None, after: str | None) -> str:
         return "(not readable)"
     told = []
     for name in [*old, *(name for name in new if name not in old)]:
-        was, became = plain(old.get(name)), plain(new.get(name))
+        was, became = _value(old.get(name)), _value(new.get(name))
         if name in old and name in new:
-            told.append(f"{name} {was} → {became}" if was != became else f"{name} {was}")
-        else:
+            told.append(f"{name} {was} → {became}" if old[name] != new[name] else f"{name} {was}")
+        elif old.get(name) not in _NOTHING or new.get(name) not in _NOTHING:
             told.append(f"+{name} {became}" if name in new else f"-{name} {was}")
     return ", ".join(told)
+
+
+_NOTHING: list[Any] = [None, "", [], {}]
+_MAX_VALUE = 80
+
+
+def _value(value: Any) -> str:
+    """A recorded value in plain words; a long one is cut, `--json` has it whole."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value in _NOTHING:
+        return "-"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MAX_VALUE else f"{text[:_MAX_VALUE]}… ({len(text) - _MAX_VALUE} more characters)"
+
+
+def _told(event: dict[str, Any]) -> list[str]:
+    """What an event did to what, and who did it from where."""
+    done = difference(event.get("before"), event.get("after"))
+    address = f" from {event['address']}" if event.get("address") else ""
+    what = f"{event.get('kind')} {event.get('subject')}"
+    return [f"{what}: {done}" if done else what, f"by {event.get('actor')}{address}"]
 
 
 def in_words(report: dict[str, Any]) -> list[str]:

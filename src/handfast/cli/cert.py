@@ -37,13 +37,13 @@ cert_app = typer.Typer(help="Device certificates: look at them, change their sta
 @cert_app.command("list")
 @calls_server()
 def list_certificates(call: Call, status: Status = None, limit: Limit = None) -> None:
-    """List the certificates, those that expire first at the top."""
+    """List the certificates, those that expire first at the top; --json tells all of each."""
     statuses = statuses_asked(status, DEVICE)
     print_listing(
         call,
         lambda server, rows: by_expiry(server, DEVICE, statuses=statuses, at_most=rows),
-        ("expires", "status", "mode", "owner", "certificate id"),
-        lambda c: (expires(c), c["status"], c.get("certificateMode"), c.get("ownedBy"), c["certificateId"]),
+        ("expires", "status", "certificate id"),
+        lambda c: (f"{expires(c):%Y-%m-%d}", c["status"], c["certificateId"]),
         limit=limit,
         empty="no certificates",
     )
@@ -89,15 +89,8 @@ def expiring(
     count = print_listing(
         call,
         found,
-        ("left", "expires", "kind", "status", "mode", "certificate id"),
-        lambda c: (
-            left(c, now),
-            expires(c),
-            "CA" if c["kind"] == CA else "device",
-            c["status"],
-            c.get("certificateMode"),
-            c["certificateId"],
-        ),
+        ("left", "kind", "status", "certificate id"),
+        lambda c: (left(c, now), "CA" if c["kind"] == CA else "device", c["status"], c["certificateId"]),
         limit=limit,
         empty=f"no certificate has expired or expires within {within.strip()}",
     )

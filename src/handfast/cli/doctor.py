@@ -23,7 +23,7 @@ from handfast.cli.connection import (
     iot_api,
 )
 from handfast.cli.options import data_directory
-from handfast.cli.output import print_json
+from handfast.cli.output import folded, print_json
 from handfast.core.identity.ids import CertificateId
 from handfast.doctor import directory, registry
 from handfast.doctor.files import examine_certificate, examine_key, examine_roots
@@ -102,36 +102,40 @@ def doctor(
     if call.as_json:
         print_json(report.as_json())
     else:
-        print(in_words(report, bold=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
+        terminal = sys.stdout.isatty()
+        print(in_words(report, bold=terminal and "NO_COLOR" not in os.environ, wrap=terminal))
     if report.first_failure is not None:
         raise typer.Exit(1)
 
 
-def in_words(report: Report, *, bold: bool = False) -> str:
-    """The report for a person, every string of it escaped; the first failing step stands out."""
+def in_words(report: Report, *, bold: bool = False, wrap: bool = False) -> str:
+    """The report for a person, every string of it escaped; the first failing step stands out. `wrap`: as `folded`."""
     first = report.first_failure
     width = max((len(step.name) for step in report.steps), default=0)
     lines = []
     for step in report.steps:
-        told = _told(step, width)
+        told = _told(step, width, wrap=wrap)
         lines.append(f"{_BOLD}{told}{_PLAIN}" if bold and step is first else told)
     if report.unseen:
         lines.append(f"Not examined: {', '.join(report.unseen)}.")
     if first is not None:
-        lines.append(f"The first step that fails is {printable(first.name)}: {printable(first.fix, limit=2000)}")
+        said = f"The first step that fails is {printable(first.name)}: {printable(first.fix, limit=2000)}"
+        lines.append(folded(said, hanging=2) if wrap else said)
     else:
         warnings = sum(step.state is State.WARN for step in report.steps)
         lines.append("Every step is passed" + (f"; {warnings} to look at." if warnings else "."))
     return "\n".join(lines)
 
 
-def _told(step: Step, width: int) -> str:
+def _told(step: Step, width: int, *, wrap: bool) -> str:
     lines = [f"{step.state:<4}  {printable(step.name):<{width}}  {printable(step.saw, limit=2000)}"]
     indent = " " * (8 + width)
     if step.why:
         lines.append(f"{indent}{printable(step.why, limit=2000)}")
     if step.fix:
         lines.append(f"{indent}What to do: {printable(step.fix, limit=2000)}")
+    if wrap:
+        lines = [folded(line, hanging=2 if number else len(indent)) for number, line in enumerate(lines)]
     return "\n".join(lines)
 
 

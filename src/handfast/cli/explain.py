@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
 
 from handfast.cli.call import Call, calls_server
-from handfast.cli.output import plain, print_json
+from handfast.cli.output import folded, plain, print_json
 from handfast.core.identity.refusal import Stage
 from handfast.printable import printable
 
@@ -61,7 +62,8 @@ def explain(
     if call.as_json:
         print_json(refusals)
     elif refusals:
-        print("\n\n".join(in_words(refusal) for refusal in refusals))
+        text = "\n\n".join(in_words(refusal) for refusal in refusals)
+        print(folded(text, hanging=3) if sys.stdout.isatty() else text)
     else:
         about = f" about {printable(what)!r}" if what else ""
         print(f"Nothing{about} was refused, as far as is still recorded.")

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from handfast.cli.options import AsJson, DataDir
-from handfast.cli.output import print_json, print_table
+from handfast.cli.output import folded, print_json, print_table
 from handfast.cli.roots_keys import (
     KeyPassphraseFile,
     Keys,
@@ -84,15 +84,13 @@ def plan(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         )
         return
     print_table(
-        ("expires", "certificate", "key", "signed by", "state", "act by", "what hangs on it"),
+        ("expires", "certificate", "signed by", "act by", "what hangs on it"),
         [
             (
                 f"{each.not_after:%Y-%m-%d}",
                 each.name,
-                each.key,
                 each.issuer,
-                each.state,
-                "by itself" if each.automatic and each.role == "leaf" else f"{each.act_by:%Y-%m-%d}",
+                _act_by(each),
                 ", ".join(each.carries) or "nothing",
             )
             for each in entries
@@ -101,11 +99,15 @@ def plan(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     )
     print("\nWhat to do, and by when:")
     for each in steps:
-        print(
-            printable(
-                f"  {'now' if each.state is not roots_plan.State.GOOD else f'{each.act_by:%Y-%m-%d}':<12}{each.todo}"
-            )
-        )
+        when = f"{each.act_by:%Y-%m-%d}" if each.state is roots_plan.State.GOOD else "now"
+        print(folded(printable(f"  {when:<12}{each.todo}"), hanging=12))
+
+
+def _act_by(entry: roots_plan.Entry) -> str:
+    """A date, or what its state is once that has passed."""
+    if entry.state is not roots_plan.State.GOOD:
+        return f"now: {entry.state}"
+    return "by itself" if entry.automatic and entry.role == "leaf" else f"{entry.act_by:%Y-%m-%d}"
 
 
 @roots_app.command("request")

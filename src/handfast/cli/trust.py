@@ -41,6 +41,7 @@ def list_roots(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
     The fingerprint is the SHA-256 of the certificate, the pin that of its public key (SubjectPublicKeyInfo). Who must
     pin, pins the latter: a cross-certificate has the same pin and another fingerprint.
+    --json says too since when each is valid and how many bytes it has.
     """
     roots = trust.list_roots(data_directory(data_dir) / "trust")
     if as_json:
@@ -49,14 +50,12 @@ def list_roots(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         )
         return
     print_table(
-        ("file", "subject", "key", "bytes", "from", "to", "for"),
+        ("file", "subject", "key", "until", "for"),
         [
             (
                 root.file.name,
                 root.certificate.subject,
                 root.certificate.key,
-                root.certificate.size_bytes,
-                f"{root.certificate.not_before:%Y-%m-%d}",
                 f"{root.certificate.not_after:%Y-%m-%d}",
                 root.use,
             )

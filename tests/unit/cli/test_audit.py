@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from tests.support.command_line import CommandLine
+from tests.support.registry import cause, certificate
 
 from handfast.cli.audit import difference, in_words, instant
 from handfast.errors import ConfigurationError
@@ -46,12 +48,27 @@ def test_what_is_no_instant_says_what_is(text: str) -> None:
         ('{"policy":"a"}', None, "-policy a"),
         ('{"a":1,"b":2}', '{"a":1,"b":null}', "a 1, b 2 → -"),
         (None, None, ""),
+        ('{"enabled":false,"alone":true}', '{"enabled":true,"alone":true}', "enabled no → yes, alone yes"),
+        (None, '{"alone":false,"type":null,"attributes":{},"names":["a"]}', '+alone no, +names ["a"]'),
+        (None, '{"document":"' + "x" * 100 + '"}', "+document " + "x" * 80 + "… (20 more characters)"),
         ("{", None, "(not readable)"),
         ("[1]", None, "(not readable)"),
     ],
 )
 def test_a_change_in_a_few_words(before: str | None, after: str | None, said: str) -> None:
     assert said == difference(before, after)
+
+
+def test_the_table_fits_on_a_screen_and_tells_all(handfast: CommandLine) -> None:
+    record = certificate(1)
+    handfast.wait(handfast.store.insert_certificate(record, cause()))
+    lines = handfast.ok("audit", "list", "--certificate", record.certificate_id).lines
+    assert ["when", "account", "no.", "operation"] == lines[0].split()
+    assert [] == [line for line in lines if len(line) > 100]
+    (event,) = handfast.ok("audit", "list", "--certificate", record.certificate_id, "--json").json
+    told = " ".join(" ".join(lines).split())
+    for words in (f"certificate {record.certificate_id}: ", f"by {event['actor']}", event["operation"]):
+        assert words in told
 
 
 def test_a_clean_verification_says_up_to_when_it_vouches() -> None:

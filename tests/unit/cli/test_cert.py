@@ -64,11 +64,9 @@ def test_the_listing_is_by_expiry_and_asks_once(handfast: CommandLine) -> None:
     for number, days in ((1, 90), (2, -1), (3, 7)):
         register(handfast, number, days=days, status=ACTIVE)
     ran = handfast.ok("cert", "list")
-    assert ["expires", "status", "mode", "owner", "certificate", "id"] == ran.lines[0].split()
+    assert ["expires", "status", "certificate", "id"] == ran.lines[0].split()
     assert [certificate_id(n) for n in (2, 3, 1)] == order(ran.lines)
-    assert re.fullmatch(
-        rf"20\d\d-\d\d-\d\d \d\d:\d\d:\d\dZ  ACTIVE  DEFAULT  {SCOPE.account}  [0-9a-f]{{64}}", ran.lines[1]
-    )
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d  ACTIVE  [0-9a-f]{64}", ran.lines[1])
     assert [BY_EXPIRY] == handfast.asked
 
 
@@ -142,8 +140,8 @@ def test_expiring_shows_those_in_use_first_and_the_time_left(handfast: CommandLi
     assert [certificate_id(n) for n in (1, 7, 2, 8, 3)] == order(lines)
     lefts = [re.split(r"  +", line)[0] for line in lines[1:]]
     assert ["expired 2 d ago", "5 d", "10 d", "expired 9 d ago", "3 d"] == lefts
-    assert ["left", "expires", "kind", "status", "mode", "certificate", "id"] == lines[0].split()
-    assert [("device", "ACTIVE"), ("CA", "ACTIVE")] == [tuple(re.split(r"  +", line)[2:4]) for line in lines[1:3]]
+    assert ["left", "kind", "status", "certificate", "id"] == lines[0].split()
+    assert [("device", "ACTIVE"), ("CA", "ACTIVE")] == [tuple(re.split(r"  +", line)[1:3]) for line in lines[1:3]]
 
 
 def test_expiring_as_json_has_whole_days_left(handfast: CommandLine) -> None:
@@ -204,7 +202,7 @@ def test_with_aws_each_certificate_is_described_and_sorted_here(
     assert [certificate_id(n) for n in (2, 3, 1)] == order(handfast.ok("cert", "list").lines)
     assert "GET /certificates" == handfast.asked[0]
     assert {f"GET /certificates/{certificate_id(n)}" for n in (1, 2, 3)} == set(handfast.asked[1:])
-    assert [certificate_id(4)] == order(handfast.ok("ca", "list").lines)
+    assert certificate_id(4) == handfast.ok("ca", "list").lines[-1].strip()
     found = handfast.ok("cert", "expiring", "--json").json
     assert [("DEVICE", certificate_id(2)), ("CA", certificate_id(4))] == [
         (c["kind"], c["certificateId"]) for c in found

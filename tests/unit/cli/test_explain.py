@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
+from types import SimpleNamespace
+
+import pytest
+from tests.support.command_line import CommandLine
 
 from handfast.cli.explain import STAGES, in_words
 from handfast.core.identity.refusal import Stage
@@ -36,6 +41,26 @@ def test_every_reason_is_told_with_what_to_do() -> None:
     assert "     What to do: Renew it." in lines
     assert "  2. It ended yesterday." in lines
     assert "  code: CERTIFICATE_INACTIVE, CERTIFICATE_EXPIRED (AWS logs DEVICE_CERTIFICATE_INACTIVE)" == lines[-1]
+
+
+class Terminal(io.StringIO):
+    """Standard output that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_no_line_is_wider_than_100_columns_and_elsewhere_each_is_whole(
+    handfast: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = REFUSAL | {"reasons": [{"code": "X", "explanation": "word " * 40 + "end."}]}
+    api = SimpleNamespace(explain=lambda **_: {"refusals": [long]})
+    monkeypatch.setattr("handfast.cli.call.handfast_api", lambda *_, **__: api)
+    assert "  " + "word " * 40 + "end." in handfast.ok("explain").lines
+    monkeypatch.setattr("tests.support.command_line.io", SimpleNamespace(StringIO=Terminal))
+    lines = handfast.ok("explain").lines
+    assert max(map(len, lines)) <= 100
+    assert ["word"] * 40 + ["end."] == [word for line in lines for word in line.split() if word in ("word", "end.")]
 
 
 def test_a_fact_is_told_once() -> None:
