@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from handfast.cli.call import Call, calls_server
 from handfast.cli.connection import server_runs
 from handfast.cli.options import data_directory
-from handfast.cli.output import plain, print_json, print_table
+from handfast.cli.output import WIDTH, plain, print_json, print_table
 from handfast.config.file import config_file
 from handfast.config.resolving import resolve
 from handfast.durations import UNITS, parse_duration
@@ -211,7 +211,10 @@ def _told(event: dict[str, Any]) -> list[str]:
     done = difference(event.get("before"), event.get("after"))
     address = f" from {event['address']}" if event.get("address") else ""
     what = f"{event.get('kind')} {event.get('subject')}"
-    return [f"{what}: {done}" if done else what, f"by {event.get('actor')}{address}"]
+    by = f"by {event.get('actor')}{address}"
+    if not done:
+        return [what, by]
+    return [f"{what}: {done}", by] if len(what) + len(done) < WIDTH - 4 else [what, done, by]
 
 
 def in_words(report: dict[str, Any]) -> list[str]:

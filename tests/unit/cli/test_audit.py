@@ -67,7 +67,7 @@ def test_the_table_fits_on_a_screen_and_tells_all(handfast: CommandLine) -> None
     assert [] == [line for line in lines if len(line) > 100]
     (event,) = handfast.ok("audit", "list", "--certificate", record.certificate_id, "--json").json
     told = " ".join(" ".join(lines).split())
-    for words in (f"certificate {record.certificate_id}: ", f"by {event['actor']}", event["operation"]):
+    for words in (f"certificate {record.certificate_id} +status", f"by {event['actor']}", event["operation"]):
         assert words in told
 
 
