@@ -151,6 +151,25 @@ def test_a_device_that_gets_in(doctor: Doctor, device: Device, monkeypatch: pyte
     assert "ALLOWED" in said.steps["policy"]["saw"]
 
 
+def test_a_kit_brings_all_that_is_examined(
+    doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    resolving(monkeypatch, doctor.server.endpoint, None)
+    assert 0 == run(["device", "create", "examined", "--data-dir", str(doctor.server.data_dir)])
+    said = doctor("examined")
+    assert 0 == said.status, said.out
+    assert "client id examined" in said.steps["MQTT CONNECT"]["saw"]
+    elsewhere = doctor("examined", "--data-dir", str(tmp_path / "none"))
+    assert 0 == elsewhere.status, elsewhere.out
+    assert "client id examined" in elsewhere.steps["MQTT CONNECT"]["saw"]
+    assert 2 == run(["doctor", "examined", "--cert", "x"])
+    assert 2 == run(["doctor", "absent"])
+    refused, absent = capsys.readouterr().err.splitlines()
+    assert "NAME and --cert were both given" in refused
+    assert "absent/device.json cannot be read" in absent
+
+
 def test_the_endpoint_that_does_not_resolve_here_gets_its_line_for_the_hosts_file(
     doctor: Doctor, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:

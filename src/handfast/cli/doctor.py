@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import ipaddress
 import json
@@ -22,6 +23,7 @@ from handfast.cli.connection import (
     handfast_api,
     iot_api,
 )
+from handfast.cli.kit import Kit
 from handfast.cli.options import data_directory
 from handfast.cli.output import folded, print_json
 from handfast.core.identity.ids import CertificateId
@@ -39,12 +41,20 @@ _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 @calls_server()
 def doctor(
     call: Call,
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="Folder that 'device create' made: its certificate, key, roots, endpoint and port.",
+            show_default=False,
+        ),
+    ] = None,
     cert: Annotated[
         Path | None,
         typer.Option(
             "--cert",
             metavar="FILE",
-            help="The device's certificate; without it the data directory is examined.",
+            help="The device's certificate; without it and NAME the data directory is examined.",
             show_default=False,
         ),
     ] = None,
@@ -88,17 +98,27 @@ def doctor(
 
     Speaks TLS and MQTT like any device, so it examines other endpoints too, AWS's among them; what the registry and the
     policies say is added where credentials for the API are at hand. A device that is connected with the same client id
-    is disconnected by the CONNECT, as MQTT demands: --no-connect leaves it alone. Without --cert the data directory is
-    examined, with or without a server. Exit status 1 when a step fails. No secret is printed.
+    is disconnected by the CONNECT, as MQTT demands: --no-connect leaves it alone. Without NAME and --cert the data
+    directory is examined, with or without a server. Exit status 1 when a step fails. No secret is printed.
     """
     report = Report()
     now = dt.datetime.now(dt.UTC)
+    host = None
+    if folder is not None:
+        if cert is not None:
+            raise ConfigurationError("NAME and --cert were both given: a folder brings its own certificate")
+        kit = Kit.read(folder)
+        cert = folder / "certificate.pem"
+        if endpoint is None:
+            endpoint, port, host = kit.endpoint, port or kit.mqtt_port, kit.host
     if cert is None:
         if key or endpoint or port or root or client_id:
-            raise ConfigurationError("--cert is missing: without it the data directory is examined, and nothing else")
+            raise ConfigurationError(
+                "NAME or --cert is missing: without, the data directory is examined and nothing else"
+            )
         _examine_directory(call, report, now)
     else:
-        _Way(call, report, now, cert, key, endpoint, port, root, client_id, timeout_s, no_connect).examine()
+        _Way(call, report, now, cert, key, endpoint, port, root, client_id, timeout_s, no_connect, host).examine()
     if call.as_json:
         print_json(report.as_json())
     else:
@@ -163,6 +183,7 @@ class _Way:
         client_id: str | None,
         timeout_s: float,
         no_connect: bool,
+        host: str | None,
     ) -> None:
         self._call = call
         self._report = report
@@ -171,6 +192,8 @@ class _Way:
         self._key = key or _beside(cert, "private.key")
         self._server = _server(call, endpoint)
         self._target = _target(self._server, call, endpoint, port, timeout_s)
+        if self._target.stand_in is None and host is not None and host != endpoint:
+            self._target = dataclasses.replace(self._target, stand_in=host)
         self._root = root or _beside(cert, "root-ca.pem") or _bundle(self._server)
         self._client_id = client_id
         self._named = (endpoint is not None, port is not None)
