@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +39,17 @@ def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(("AWS_", "HANDFAST_")) and name != "HANDFAST_TLS_ENGINE":
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A command that ran in this process, or a test, may have told structlog and the root logger where to write."""
+    root = logging.getLogger()
+    handlers, level, raising = root.handlers[:], root.level, logging.raiseExceptions
+    yield
+    if structlog.is_configured():
+        root.handlers[:], root.level, logging.raiseExceptions = handlers, level, raising
+        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session", autouse=True)
