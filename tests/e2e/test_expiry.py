@@ -35,7 +35,7 @@ def test_expiring_certificates_in_order_and_the_exit_status(server: Server, iot:
     assert re.search(rf"^5 h +device +ACTIVE\b.*(?:\n  .*)*?{soon}$", done.stdout, re.MULTILINE)
     whole = json.loads(server.handfast("cert", "expiring", "--within", "30d", "--json").stdout)
     (row,) = [row for row in whole if row["certificateId"] == soon]
-    assert ("device", "ACTIVE", "SNI_ONLY") == (row["kind"], row["status"], row["certificateMode"])
+    assert ("DEVICE", "ACTIVE", "SNI_ONLY") == (row["kind"], row["status"], row["certificateMode"])
 
     failing = server.handfast("cert", "expiring", "--within", "12h", "--status", "ACTIVE", "--fail", check=False)
     assert (1, "") == (failing.returncode, failing.stderr)
