@@ -77,6 +77,9 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
+Started = Forked | subprocess.Popen[bytes]
+
+
 def begin(
     arguments: list[str],
     environment: dict[str, str],
@@ -85,12 +88,17 @@ def begin(
     cwd: Path | None = None,
     *,
     program: str | None = None,
-) -> Forked:
+) -> Started:
     """
     Start `handfast ARGUMENTS` with these descriptors as its standard output and error, and nothing to read.
 
-    With a `program`, that is run instead, as by `python -c PROGRAM ARGUMENTS`.
+    With a `program`, that is run instead, as by `python -c PROGRAM ARGUMENTS`. Where the system cannot adopt a forked
+    process, an interpreter is started as usual.
     """
+    if not can_adopt():
+        what = ["-m", "handfast.cli.main"] if program is None else ["-c", program]
+        command = [sys.executable, *what, *arguments]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment, cwd=cwd)
     folder = str(cwd or Path.cwd())
     request = {"arguments": arguments, "environment": environment, "cwd": folder, "program": program}
     with _asking, _adopting():  # one at a time: answers carry no name, and who adopts is a matter of the whole process
@@ -106,7 +114,7 @@ def ran(arguments: list[str], environment: dict[str, str], cwd: Path | None = No
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = begin(arguments, environment, out.fileno(), err.fileno(), cwd)
         try:
-            status = process.wait()
+            status = process.wait(LIMIT_S)
         finally:
             process.kill()
         printed = []
@@ -114,6 +122,16 @@ def ran(arguments: list[str], environment: dict[str, str], cwd: Path | None = No
             file.seek(0)
             printed.append(file.read().decode())
     return subprocess.CompletedProcess(arguments, status, *printed)
+
+
+@functools.cache
+def can_adopt() -> bool:
+    """Whether this is a Linux that lets a process adopt what it did not start, and wait for it."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+        return 0 == int(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0))
+    except (AttributeError, OSError):
+        return False
 
 
 @functools.cache

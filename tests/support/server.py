@@ -19,7 +19,7 @@ from typing import Any
 
 import boto3
 from tests.support import forked
-from tests.support.forked import Forked
+from tests.support.forked import Started
 
 from handfast.wire.client import handfast_client
 
@@ -40,7 +40,7 @@ class Server:
 
     data_dir: Path
     ready: dict[str, Any]
-    process: subprocess.Popen[bytes] | Forked
+    process: Started
     log: Path
     clients: dict[tuple[str, str, str], Any] = field(default_factory=dict)
 
@@ -171,7 +171,7 @@ def launch(data_dir: Path, *flags: str) -> tuple[subprocess.Popen[bytes], Path, 
     return process, ready, log
 
 
-def _forked(data_dir: Path, *flags: str) -> tuple[Forked, Path, Path]:
+def _forked(data_dir: Path, *flags: str) -> tuple[Started, Path, Path]:
     """The same without the start of an interpreter, which takes longer than all else."""
     arguments, ready, log = _prepared(data_dir, *flags)
     with log.open("ab") as out:
@@ -219,7 +219,7 @@ def after_first_run(data_dir: Path) -> None:
     shutil.copytree(made, data_dir)
 
 
-def _ready(process: subprocess.Popen[bytes] | Forked, ready: Path, log: Path, data_dir: Path) -> Server:
+def _ready(process: Started, ready: Path, log: Path, data_dir: Path) -> Server:
     deadline = time.monotonic() + START_LIMIT_S
     while not ready.exists():
         if process.poll() is not None or time.monotonic() > deadline:

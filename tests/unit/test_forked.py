@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import pytest
 from tests.support import forked
 from tests.support.server import clean_environment
+
+
+def test_where_nothing_can_be_adopted_an_interpreter_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forked, "can_adopt", lambda: False)
+    assert 2 == forked.ran(["no-such-command"], clean_environment()).returncode
+    with (tmp_path / "printed").open("wb") as out:
+        told = forked.begin(
+            ["x"], clean_environment(), out.fileno(), out.fileno(), program="import sys; print(sys.argv)"
+        )
+        assert 0 == told.wait(forked.LIMIT_S)
+    assert "['-c', 'x']\n" == (tmp_path / "printed").read_text()
 
 
 def test_asked_for_by_several_threads_each_gets_its_own() -> None:

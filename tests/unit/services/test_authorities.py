@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.support import forked
-from tests.support.forked import Forked
+from tests.support.forked import Started
 from tests.support.pki import (
     DOMAIN,
     REGION,
@@ -426,7 +426,7 @@ print("done", flush=True)
 """
 
 
-def first_run(data_dir: Path, printed: Path) -> Forked:
+def first_run(data_dir: Path, printed: Path) -> Started:
     """A first run in a process of its own, which prints into a file."""
     with printed.open("wb") as out:
         return forked.begin([str(data_dir)], dict(os.environ), out.fileno(), out.fileno(), program=_CHILD)
