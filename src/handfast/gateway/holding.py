@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from handfast.gateway.acknowledging import Acknowledger
@@ -10,6 +11,8 @@ from handfast.gateway.receiver import OPEN
 
 if TYPE_CHECKING:
     from handfast.gateway.gateway import Gateway
+
+_log = logging.getLogger(__name__)
 
 HOLD = 1 << 60
 JUDGED_IN_A_TURN = 32
@@ -64,12 +67,20 @@ class Holder(Acknowledger):
         if self._judged >= JUDGED_IN_A_TURN and not self._need and self.state == OPEN:
             self._turn_over = True
             self.hold()
-            asyncio.get_running_loop().call_soon(self._next_turn)
+            asyncio.get_running_loop().call_soon(self._turn_came)
 
     def finish_turns(self) -> None:
         """Nothing waits for a next turn any more: the client is gone, and what it sent before counts."""
         while self._turn_over and self.state == OPEN:
             self._next_turn()
+
+    def _turn_came(self) -> None:
+        try:
+            self._next_turn()
+        except Exception:  # nobody else would end the connection over it: this turn is the loop's
+            _log.exception("a packet that had waited for its turn failed")
+            if self.transport is not None:
+                self.transport.abort()
 
     def _next_turn(self) -> None:
         if self._turn_over:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from tests.support.gateway import World, message
 from tests.support.raw import packet
 
 from handfast.core.mqtt.packets import PingReq, PingResp, PubAck, Publish, SubAck, Subscribe, Subscription, Unsubscribe
+from handfast.gateway import commands
 from handfast.gateway.holding import JUDGED_IN_A_TURN
 
 MANY = 5 * JUDGED_IN_A_TURN
@@ -76,6 +78,22 @@ async def test_a_violation_in_a_later_turn_ends_the_connection() -> None:
     got = [each.topic for each in await taker.received() if isinstance(each, Publish)]
     assert [each.topic for each in flood[:-1]] == got
     assert sender.closed
+
+
+async def test_an_error_in_a_later_turn_ends_the_connection(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    world = World()
+    sender, taker = await world.client("s"), await world.client("t")
+    await taker.subscribe("#")
+    sender.send(*(message(topic=f"t/{number}") for number in range(MANY)))
+    monkeypatch.setattr(commands, "publish", fail)
+    assert JUDGED_IN_A_TURN == len(await taker.messages())
+    assert sender.transport.aborted
+    assert "a bug" in caplog.text
 
 
 async def test_a_client_that_is_cut_while_it_waits_is_heard_no_more() -> None:
