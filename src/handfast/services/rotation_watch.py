@@ -126,7 +126,8 @@ class RotationWatch:
                 await asyncio.sleep(RETRY_S)
                 continue
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), wait_s)
+                async with asyncio.timeout(wait_s):  # wait_for of Python 3.11 can swallow the cancellation of `close`
+                    await self._wake.wait()
 
     async def _finish(self, keys: Iterable[tuple[Key, str]], end: RotationEnd) -> list[Key]:
         """Those whose end could not be written."""
